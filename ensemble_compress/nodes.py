@@ -1,0 +1,217 @@
+"""The arrays of a `Forest`: what they hold, what must be true of them, how they print.
+
+Apart from `forest.py` so that each of the two files has one idea: here the arrays, there the noun.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress import predict
+from ensemble_compress.engines import structure, walk
+from ensemble_compress.errors import ForestError
+
+
+class Nodes(NamedTuple):
+    """All nodes of a forest, one array a field, each of shape (n_nodes,).
+
+    Attributes
+    ----------
+    feature : int32
+        Column that a split tests; -1 at a leaf.
+    threshold : float64
+        `x <= threshold` goes left; 0 at a leaf and at a categorical split.
+    right : int32
+        The right child, numbered through the forest; -1 at a leaf.
+    nan_left : bool
+        Whether a missing value goes left.
+    category_set : int32
+        The set whose codes go left; -1 where the test is numeric, and at a leaf.
+    leaf : int32
+        The row of `Forest.values` at a leaf; -1 at a split.
+    cover : float64
+        Training weight that reached the node; 0 where unknown.
+    node_id : int32
+        The node's number within its tree as its source counts: what `Forest.apply` returns.
+    """
+
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float64]
+    right: NDArray[np.int32]
+    nan_left: NDArray[np.bool_]
+    category_set: NDArray[np.int32]
+    leaf: NDArray[np.int32]
+    cover: NDArray[np.float64]
+    node_id: NDArray[np.int32]
+
+
+class CategorySets(NamedTuple):
+    """Sets of category codes as bits: code c is in set s when bit `c % 32` of word `start[s] + c // 32` is set.
+
+    The code of x is x rounded towards zero. Codes below zero and beyond the last word are in no set.
+    """
+
+    start: NDArray[np.int32]
+    words: NDArray[np.uint32]
+
+
+NO_SETS = CategorySets(np.zeros(1, np.int32), np.zeros(0, np.uint32))
+
+NODE_DTYPES = Nodes(
+    *(np.dtype(d) for d in ("i4", "f8", "i4", "?", "i4", "i4", "f8", "i4"))  # type: ignore[arg-type]
+)
+
+FAULTS = {
+    structure.BAD_RIGHT: "its right child does not begin where its left subtree ends",
+    structure.BAD_END: "the tree does not end at its last node",
+    structure.BAD_FEATURE: "it tests a feature that the model does not have",
+    structure.BAD_VALUE: "it names a row of leaf values that does not exist (or a split names one)",
+    structure.BAD_SET: "it names a category set that does not exist",
+    structure.BAD_THRESHOLD: "its threshold is NaN",
+}
+
+
+def check(forest: Any) -> None:
+    """Raise `ForestError` unless the arrays of `forest` describe a forest."""
+    n_nodes, n_outputs = len(forest.nodes.feature), len(forest.bias)
+    start = forest.tree_start
+    rules = {
+        "nodes must be arrays of one length": all(a.shape == (n_nodes,) for a in forest.nodes),
+        "tree_start must rise from 0 to n_nodes": start.ndim == 1
+        and len(start) >= 1
+        and start[0] == 0
+        and start[-1] == n_nodes
+        and bool((np.diff(start) > 0).all()),
+        "tree_output must have an entry a tree": forest.tree_output.shape == (len(start) - 1,),
+        "bias must have one entry an output": forest.bias.ndim == 1 and n_outputs >= 1,
+        "values must have 1 or n_outputs columns": forest.values.ndim == 2
+        and forest.values.shape[1] in (1, n_outputs),
+        "values and bias must be finite": bool(
+            np.isfinite(forest.values).all() and np.isfinite(forest.bias).all()
+        ),
+        "divisor must be finite and positive": bool(np.isfinite(forest.divisor)) and forest.divisor > 0,
+        f"link must be one of {', '.join(predict.LINKS)}": forest.link in predict.LINKS,
+        "x_dtype must be float32 or float64": forest.x_dtype in ("float32", "float64"),
+        f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": 0
+        <= forest.n_features
+        < walk.MAX_FEATURES,
+        "classes must fit the outputs": forest.classes is None
+        or len(forest.classes) == n_outputs
+        or (n_outputs == 1 and len(forest.classes) == 2),
+        "feature_names must have an entry a feature": forest.feature_names is None
+        or len(forest.feature_names) == forest.n_features,
+        "categories must have an entry a feature": forest.categories is None
+        or len(forest.categories) == forest.n_features,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise ForestError(f"not a forest: {rule}")
+    lowest = 0 if forest.values.shape[1] == 1 and n_outputs > 1 else -1
+    if ((forest.tree_output < lowest) | (forest.tree_output >= n_outputs)).any():
+        t = int(((forest.tree_output < lowest) | (forest.tree_output >= n_outputs)).argmax())
+        raise ForestError(
+            f"not a forest: tree {t} adds to output {forest.tree_output[t]}; expected {lowest} to {n_outputs - 1}"
+        )
+    if forest.values.shape[1] > 1 and (forest.tree_output >= 0).any():
+        raise ForestError("not a forest: leaves with a value for every output need tree_output -1")
+    sets = forest.category_sets
+    if (
+        len(sets.start) == 0
+        or sets.start[0] != 0
+        or sets.start[-1] != len(sets.words)
+        or (np.diff(sets.start) < 0).any()
+    ):
+        raise ForestError("not a forest: the category sets do not cover their words in order")
+    fault, tree, node = structure.find_fault(
+        forest.nodes, forest.tree_start, forest.n_features, len(forest.values), len(sets.start) - 1
+    )
+    if fault != structure.SOUND:
+        where = f"tree {tree}, node {node - forest.tree_start[tree]} of {np.diff(start)[tree]}"
+        raise ForestError(f"not a forest: {where}: {FAULTS[fault]}")
+
+
+def frozen(array: Any, dtype: Any) -> NDArray[Any]:
+    """A read-only contiguous array of its own."""
+    given = np.asarray(array)
+    if given.dtype == dtype and given.flags.c_contiguous and not given.flags.writeable and given.base is None:
+        return given
+    if np.issubdtype(dtype, np.integer) and given.size and given.dtype != dtype:
+        limits = np.iinfo(dtype)
+        if given.min() < limits.min or given.max() > limits.max:
+            raise ForestError(f"not a forest: an array of {dtype} would hold {given.min()} to {given.max()}")
+    copy = np.array(given, dtype=dtype, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def renumber(index: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """(`index` counted over the values that occur, those values); -1 stays."""
+    occurs = np.zeros(index.max(initial=-1) + 1, bool)
+    occurs[index[index >= 0]] = True
+    numbers = np.append(np.cumsum(occurs) - 1, -1).astype(np.int32)
+    return numbers[index], np.flatnonzero(occurs)
+
+
+def take_sets(sets: CategorySets, chosen: NDArray[np.intp]) -> CategorySets:
+    lengths = np.diff(sets.start)[chosen]
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    words = np.arange(start[-1]) + np.repeat(sets.start[:-1][chosen] - start[:-1], lengths)
+    return CategorySets(start, sets.words[words])
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return (
+            a.dtype == b.dtype and a.shape == b.shape and (a.tobytes() == b.tobytes() or bool((a == b).all()))
+        )
+    return bool(a == b)
+
+
+def to_text(forest: Any, max_nodes: int) -> str:
+    """The trees as indented text, a line a node."""
+    names = forest.feature_names or [f"x[{f}]" for f in range(forest.n_features)]
+    lines, n_shown = [repr(forest)], 0
+    for t in range(forest.n_trees):
+        output = "" if forest.tree_output[t] < 0 else f" -> output {forest.tree_output[t]}"
+        lines.append(f"tree {t}{output}")
+        depth = {int(forest.tree_start[t]): 1}
+        for j in range(forest.tree_start[t], forest.tree_start[t + 1]):
+            if n_shown == max_nodes:
+                return "\n".join([*lines, f"... {forest.n_nodes - n_shown:,} more nodes"])
+            lines.append("  " * depth[j] + _node_text(forest, names, j))
+            if forest.nodes.feature[j] >= 0:
+                depth[j + 1] = depth[int(forest.nodes.right[j])] = depth[j] + 1
+            n_shown += 1
+    return "\n".join(lines)
+
+
+def _node_text(forest: Any, names: Any, j: int) -> str:
+    nodes = forest.nodes
+    if nodes.feature[j] < 0:
+        return "leaf " + " ".join(f"{v:.6g}" for v in forest.values[nodes.leaf[j]])
+    missing = " or missing" if nodes.nan_left[j] else ""
+    if nodes.category_set[j] >= 0:
+        return (
+            f"{names[nodes.feature[j]]} in {set_codes(forest.category_sets, nodes.category_set[j])}{missing}"
+        )
+    return f"{names[nodes.feature[j]]} <= {nodes.threshold[j]:.9g}{missing}"
+
+
+def set_codes(sets: CategorySets, s: int) -> list[int]:
+    """The codes in set `s`, rising."""
+    words = sets.words[sets.start[s] : sets.start[s + 1]]
+    return [int(c) for c in np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))]
+
+
+def make_sets(codes: list[list[int]]) -> CategorySets:
+    """The sets of the given lists of codes, each as short as its largest code allows."""
+    words = []
+    for members in codes:
+        bits = np.zeros(32 * (max(members, default=-1) // 32 + 1), np.uint8)
+        bits[members] = 1
+        words.append(np.packbits(bits, bitorder="little").view(np.uint32))
+    start = np.concatenate([[0], np.cumsum([len(w) for w in words])]).astype(np.int32)
+    return CategorySets(start, np.concatenate([np.zeros(0, np.uint32), *words]))

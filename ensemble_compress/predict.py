@@ -1,0 +1,210 @@
+"""Rows in, answers out: checks and casts X, picks an engine, splits the rows over threads, applies the link.
+
+Everything here takes and returns arrays and knows no Forest; `forest.Forest` hands over its own arrays. Sums are in
+tree order and the threads own disjoint rows, so the answer doesn't depend on their number.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ensemble_compress.engines import walk
+from ensemble_compress.errors import InputError
+
+ROWS_PER_THREAD = 2048
+"""Fewer rows than this are not worth another thread."""
+
+
+def as_rows(
+    X: Any,
+    *,
+    n_features: int,
+    dtype: Any,
+    feature_names: Sequence[str] | None = None,
+    categories: Sequence[Sequence[Any] | None] | None = None,
+    handles_nan: bool = True,
+) -> NDArray[Any]:
+    """X as a C-contiguous array of `dtype`, checked against the model that will read it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, n_features) or DataFrame
+        Numbers. The columns of a DataFrame are matched by name where the model knows names.
+    n_features : int
+        Number of columns that the model was trained on.
+    dtype : float32 or float64
+        What the model casts X to before it compares.
+    feature_names : sequence of str, optional
+        The model's names of its columns.
+    categories : sequence, optional
+        For each feature the levels behind its codes, or None where a feature holds numbers already.
+    handles_nan : bool
+        Whether the model has a rule for missing values.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+
+    Raises
+    ------
+    InputError
+        X has another shape, holds what is no number, or NaN where the model has no rule for it.
+    """
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        X = _read_frame(X, n_features, feature_names, categories)
+    elif hasattr(X, "toarray"):
+        raise InputError("X is a sparse matrix; expected a dense one: pass X.toarray()")
+    try:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(X, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"X holds something that is not a number ({error}); encode text columns as the model was trained on them"
+        ) from error
+    _check_rows(rows, n_features, handles_nan)
+    return rows
+
+
+def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
+    if rows.ndim != 2:
+        raise InputError(
+            f"X has {rows.ndim} dimension(s); expected a 2D array of shape (n_rows, {n_features})."
+            " Reshape your data: X.reshape(1, -1) makes one row of a vector"
+        )
+    if rows.shape[1] != n_features:
+        raise InputError(
+            f"X has {rows.shape[1]} features, but the model is expecting {n_features} features as input"
+        )
+    if not handles_nan:
+        missing = np.isnan(rows).any(axis=1)
+        if missing.any():
+            raise InputError(
+                f"X contains NaN in {int(missing.sum())} row(s), the first is row {int(missing.argmax())}, and the model"
+                " was trained without a rule for missing values; impute them as in training"
+            )
+
+
+def _read_frame(
+    frame: Any,
+    n_features: int,
+    feature_names: Sequence[str] | None,
+    categories: Sequence[Sequence[Any] | None] | None,
+) -> Any:
+    """The columns of a DataFrame in the model's order, levels replaced by their codes (unknown levels by NaN)."""
+    import pandas as pd
+
+    found = [str(name) for name in frame.columns]
+    if feature_names is not None and found != list(feature_names):
+        absent = [name for name in feature_names if name not in found]
+        if absent:
+            raise InputError(
+                f"X lacks the feature(s) {absent[:5]} that the model was trained on; it has {found[:5]}"
+                f"{' ...' if len(found) > 5 else ''}"
+            )
+        frame = frame.iloc[:, [found.index(name) for name in feature_names]]
+    if frame.shape[1] != n_features:
+        raise InputError(
+            f"X has {frame.shape[1]} features, but the model is expecting {n_features} features as input"
+        )
+    columns = []
+    for f in range(n_features):
+        column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
+        if levels is not None:
+            codes = pd.Categorical(column, categories=list(levels)).codes.astype(np.float64)
+            columns.append(np.where(codes < 0, np.nan, codes))
+        elif isinstance(column.dtype, pd.CategoricalDtype):
+            codes = column.cat.codes.to_numpy().astype(np.float64)
+            columns.append(np.where(codes < 0, np.nan, codes))
+        else:
+            columns.append(_numbers_of(column))
+    return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+
+
+def _numbers_of(column: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"column {column.name!r} of X holds something that is not a number ({error});"
+            " encode it as the model was trained on it"
+        ) from error
+
+
+def count_threads(n_rows: int, n_jobs: int | None = None) -> int:
+    """How many threads `n_rows` rows are worth.
+
+    None means as many as the process may use: its CPU affinity and quota, and OMP_NUM_THREADS where it is set.
+    A negative number counts from the end, as in joblib: -1 is all.
+    """
+    available = joblib.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if n_jobs is None:
+        wanted = min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
+    else:
+        wanted = max(1, available + 1 + n_jobs) if n_jobs < 0 else max(1, n_jobs)
+    return max(1, min(wanted, n_rows // ROWS_PER_THREAD))
+
+
+def over_threads(work: Callable[[int, int], None], n_rows: int, n_jobs: int | None) -> None:
+    """Call `work(start, stop)` on consecutive ranges of rows that cover all, one thread each; errors come through."""
+    n_threads = count_threads(n_rows, n_jobs)
+    if n_threads == 1:
+        work(0, n_rows)
+        return
+    bounds = np.linspace(0, n_rows, n_threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(work, bounds[:-1], bounds[1:]))
+
+
+def plan(
+    nodes: Any, sets: Any, tree_start: NDArray[np.int32], tree_output: NDArray[np.int32], values: NDArray[Any]
+) -> walk.Walk:
+    """The trees laid out for the engine that will run them."""
+    return walk.lay_out(nodes, sets, tree_start, tree_output, values)
+
+
+def find_leaves(trees: walk.Walk, rows: NDArray[Any], n_jobs: int | None = None) -> NDArray[np.int32]:
+    """The node where each row ends in each tree, shape (n_rows, n_trees), numbered through the whole forest."""
+    out = np.empty((len(rows), len(trees.tree_start) - 1), np.int32)
+    if rows.shape[1] == 0:
+        out[:] = trees.tree_start[:-1]
+    else:
+        over_threads(lambda start, stop: walk.find_leaves(trees, rows, start, stop, out), len(rows), n_jobs)
+    return out
+
+
+def add_margins(trees: walk.Walk, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
+    """Add every tree's leaf to `out`, shape (n_rows, n_outputs), in tree order and in the dtype of `values`."""
+    if rows.shape[1] == 0:
+        rows = np.zeros((len(rows), 1), rows.dtype)
+    over_threads(lambda start, stop: walk.add_margins(trees, rows, start, stop, out), len(rows), n_jobs)
+
+
+def _softmax(margin: NDArray[Any]) -> NDArray[Any]:
+    powers = np.exp(margin - margin.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(margin))
+
+
+LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "identity": lambda margin: margin,
+    "sigmoid": lambda margin: np.asarray(expit(margin)),
+    "sigmoid2": lambda margin: np.asarray(expit(2 * margin)),
+    "softmax": _softmax,
+    "exp": _exponential,
+    "softplus": lambda margin: np.logaddexp(0, margin),
+}
+"""From margins of shape (n_rows, n_outputs) to predictions of the same shape and dtype.
+
+`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss.
+"""
