@@ -1,0 +1,347 @@
+"""Numbers about models: scores, agreement, bytes, structure, speed. Pure functions of arrays and forests.
+
+Scores are scikit-learn's own metrics, called so that they never warn: where a metric has no value (one class only,
+one row only), the answer is None.
+"""
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from ensemble_compress import predict, sizes
+from ensemble_compress.forest import Forest
+
+MAX_TIMED_ROWS = 10_000
+"""Batches longer than this say nothing new about the time a row."""
+
+
+def answers(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
+    """What `forest` predicts where its margins are `margin`, shape (n_rows, n_classes) or (n_rows, n_outputs) float64.
+
+    Parameters
+    ----------
+    forest : Forest
+        The model.
+    margin : ndarray of shape (n_rows, n_outputs)
+        Its margins.
+
+    Returns
+    -------
+    ndarray
+        One probability a class for a classifier, the predicted values otherwise.
+    """
+    found = forest.probabilities(margin) if forest.is_classifier else predict.LINKS[forest.link](margin)
+    return np.asarray(found, np.float64)
+
+
+def scores(
+    answers: NDArray[Any],
+    y: NDArray[Any],
+    weight: NDArray[np.float64] | None = None,
+    *,
+    classes: Sequence[Any] | NDArray[Any] | None = None,
+    codes: NDArray[np.intp] | None = None,
+) -> dict[str, Any]:
+    """Every score of the report, by scikit-learn's definitions.
+
+    Parameters
+    ----------
+    answers : ndarray of shape (n_rows, n_classes) or (n_rows, n_outputs)
+        Probabilities of a classifier, values of a regression model.
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        Class codes (positions in `classes`) or targets.
+    weight : ndarray of shape (n_rows,), optional
+        Weight of each row.
+    classes : sequence of length n_classes, optional
+        Labels of the classes; None for regression.
+    codes : ndarray of shape (n_rows,), optional
+        The class code that the model decides for; None takes the most probable one, the lower code among equals.
+
+    Returns
+    -------
+    dict
+        `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1` (means over the classes that occur), `roc_auc`, `log_loss`
+        and `per_class`, a list of one dict a class; or `r2`, `rmse` and `mae`. None where a score has no value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), classes=["no", "yes"])
+    >>> found["accuracy"], found["roc_auc"], round(found["log_loss"], 3)
+    (1.0, 1.0, 0.164)
+    """
+    if weight is not None:
+        counted = weight > 0  # a class whose rows all weigh nothing is a class without rows
+        answers, y, weight = answers[counted], y[counted], weight[counted]
+        codes = None if codes is None else codes[counted]
+    if classes is None:
+        return _regression_scores(answers, y, weight)
+    codes = answers.argmax(axis=1) if codes is None else codes
+    return _classification_scores(answers, np.asarray(y), codes, weight, classes)
+
+
+def _regression_scores(answers: NDArray[Any], y: NDArray[Any], weight: Any) -> dict[str, Any]:
+    answers = answers.reshape(np.shape(y))
+    return {
+        "r2": float(metrics.r2_score(y, answers, sample_weight=weight)) if len(answers) > 1 else None,
+        "rmse": float(metrics.root_mean_squared_error(y, answers, sample_weight=weight)),
+        "mae": float(metrics.mean_absolute_error(y, answers, sample_weight=weight)),
+    }
+
+
+def _classification_scores(
+    answers: NDArray[Any], y: NDArray[Any], codes: NDArray[np.intp], weight: Any, classes: Any
+) -> dict[str, Any]:
+    present = np.unique(y)
+    every = np.arange(len(classes))
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        y, codes, labels=every, sample_weight=weight, zero_division=0.0
+    )
+    # Not balanced_accuracy_score, which warns where a label is predicted that occurs in no row.
+    balanced = metrics.recall_score(
+        y, codes, labels=present, average="macro", sample_weight=weight, zero_division=0.0
+    )
+    probabilities = _as_probabilities(answers)
+    names = np.asarray(classes).tolist()
+    seen = np.union1d(present, codes).astype(
+        np.intp
+    )  # the classes that scikit-learn's macro averages run over
+    return {
+        "accuracy": float(metrics.accuracy_score(y, codes, sample_weight=weight)),
+        "balanced_accuracy": float(balanced),
+        "precision": float(np.mean(precision[seen])),
+        "recall": float(np.mean(recall[seen])),
+        "f1": float(np.mean(f1[seen])),
+        "roc_auc": _roc_auc(probabilities, y, weight, present),
+        "log_loss": _log_loss(probabilities, y, weight, every),
+        "per_class": [
+            {
+                "label": names[c],
+                "rows": int((y == c).sum()),
+                "precision": float(precision[c]),
+                "recall": float(recall[c]),
+                "f1": float(f1[c]),
+            }
+            for c in every
+        ],
+    }
+
+
+def _as_probabilities(answers: NDArray[Any]) -> NDArray[np.float64]:
+    """Answers within [0, 1] whose rows sum to one: the scores of a pruned or quantised average need not."""
+    inside = np.clip(answers.astype(np.float64), 0.0, 1.0)
+    total = inside.sum(axis=1, keepdims=True)
+    return np.where(total > 0, inside / np.where(total > 0, total, 1.0), 1.0 / inside.shape[1])
+
+
+def _roc_auc(probabilities: NDArray[Any], y: NDArray[Any], weight: Any, present: Any) -> float | None:
+    n_classes = probabilities.shape[1]
+    if n_classes < 2 or len(present) < n_classes:
+        return None
+    if n_classes == 2:
+        return float(metrics.roc_auc_score(y, probabilities[:, 1], sample_weight=weight))
+    return float(metrics.roc_auc_score(y, probabilities, multi_class="ovr", sample_weight=weight))
+
+
+def _log_loss(probabilities: NDArray[Any], y: NDArray[Any], weight: Any, every: Any) -> float | None:
+    if len(every) < 2:
+        return None
+    return float(metrics.log_loss(y, probabilities, labels=every, sample_weight=weight))
+
+
+def agreement(
+    teacher: Forest,
+    student: Forest,
+    teacher_margin: NDArray[Any],
+    student_margin: NDArray[Any],
+) -> dict[str, float | None]:
+    """How alike two models answer on the same rows.
+
+    Parameters
+    ----------
+    teacher, student : Forest
+        The models.
+    teacher_margin, student_margin : ndarray of shape (n_rows, n_outputs)
+        Their margins.
+
+    Returns
+    -------
+    dict
+        `equal_labels`: the share of rows with the same label, None for regression. `largest_margin_difference`:
+        None where the margins have different units. `largest_difference` and `mean_difference` of probabilities
+        or predicted values.
+    """
+    ours, theirs = answers(student, student_margin), answers(teacher, teacher_margin)
+    difference = np.abs(ours - theirs)
+    alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
+    margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
+    equal = (
+        float(np.mean(teacher.decide(teacher_margin) == student.decide(student_margin)))
+        if teacher.is_classifier and student.is_classifier
+        else None
+    )
+    return {
+        "equal_labels": equal,
+        "largest_margin_difference": None if margins is None else float(margins.max(initial=0.0)),
+        "largest_difference": float(difference.max(initial=0.0)),
+        "mean_difference": float(difference.mean()) if difference.size else 0.0,
+    }
+
+
+def structure(forest: Forest) -> dict[str, int]:
+    """Counts that say how large a forest is, whatever its format.
+
+    Parameters
+    ----------
+    forest : Forest
+        The model.
+
+    Returns
+    -------
+    dict
+        `trees`, `nodes`, `leaves`, `depth` (splits on the longest path), `thresholds` (distinct pairs of feature and
+        threshold), `features` (that some split tests) and `leaf_values` (distinct rows of values).
+    """
+    numeric = (forest.nodes.feature >= 0) & (forest.nodes.category_set < 0)
+    pairs = np.empty(int(numeric.sum()), np.dtype([("feature", "i4"), ("threshold", "f8")]))
+    pairs["feature"], pairs["threshold"] = forest.nodes.feature[numeric], forest.nodes.threshold[numeric]
+    return {
+        "trees": forest.n_trees,
+        "nodes": forest.n_nodes,
+        "leaves": forest.n_leaves,
+        "depth": int(forest.depth.max(initial=0)),
+        "thresholds": len(np.unique(pairs)),
+        "features": len(np.unique(forest.nodes.feature[~forest.is_leaf])),
+        "leaf_values": len(np.unique(forest.values[forest.nodes.leaf[forest.is_leaf]], axis=0)),
+    }
+
+
+def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:
+    """Bytes of a trained model in the forms in which it is kept today.
+
+    Parameters
+    ----------
+    model : estimator, booster or path
+        What was trained.
+    forest : Forest
+        The same, as read.
+
+    Returns
+    -------
+    dict
+        `pickle` (None for a file and for what cannot be pickled), `library_file` (the file itself, XGBoost's UBJSON,
+        LightGBM's text; None where the library has no format of its own), `plain_c_tables` (the tables that everybody
+        starts from) and `c_tables` (ours, of the model as it is).
+    """
+    return {
+        "pickle": None if _is_path(model) else pickle_bytes(model),
+        "library_file": _library_bytes(model),
+        "plain_c_tables": sizes.plain_bytes(forest),
+        "c_tables": sizes.c_bytes(forest),
+    }
+
+
+def pickle_bytes(model: Any) -> int | None:
+    """Bytes of `model` pickled, counted as they pass so that none are kept; None where it can't be pickled.
+
+    Parameters
+    ----------
+    model : object
+        Anything.
+    """
+    counter = _ByteCounter()
+    try:
+        pickle.Pickler(counter, protocol=pickle.HIGHEST_PROTOCOL).dump(model)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return None
+    return counter.n_bytes
+
+
+class _ByteCounter:
+    """A file that only counts."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.n_bytes += size
+        return size
+
+
+def _is_path(model: Any) -> bool:
+    return isinstance(model, (str, os.PathLike))
+
+
+def _library_bytes(model: Any) -> int | None:
+    if _is_path(model):
+        return os.path.getsize(model)
+    booster = model.get_booster() if hasattr(model, "get_booster") else getattr(model, "booster_", model)
+    if hasattr(booster, "save_raw"):
+        return len(booster.save_raw("ubj"))
+    if hasattr(booster, "model_to_string"):
+        return len(booster.model_to_string().encode())
+    return None
+
+
+def speed_us(
+    predictors: Mapping[str, Callable[[Any], Any]], X: Any, seconds: float = 0.2
+) -> dict[str, dict[str, float]]:
+    """Microseconds a row of several predictors, timed in turns so that a busy machine slows all of them alike.
+
+    Parameters
+    ----------
+    predictors : mapping of str to callable
+        Functions of rows.
+    X : ndarray or DataFrame of shape (n_rows, n_features)
+        Rows; no more than `MAX_TIMED_ROWS` of them are used, fewer where a predictor is slow.
+    seconds : float
+        About how long each predictor may take for each of the two numbers.
+
+    Returns
+    -------
+    dict
+        For each name `batch` (many rows in one call, the time divided by their number) and `single` (one row a call),
+        medians over the repeats.
+    """
+    batch = _take(X, 0, MAX_TIMED_ROWS)
+    trial = min(len(batch), 200)
+    for predict_rows in predictors.values():
+        predict_rows(_take(batch, 0, trial))  # compiled kernels, warm caches
+    slowest = max(_seconds(p, _take(batch, 0, trial)) for p in predictors.values())
+    n_rows = int(np.clip(trial * seconds / 4 / slowest, trial, len(batch)))
+    batches = _medians(predictors, [_take(batch, 0, n_rows)], seconds)
+    singles = _medians(predictors, [_take(batch, i, i + 1) for i in range(trial)], seconds)
+    return {
+        name: {"batch": 1e6 * batches[name] / n_rows, "single": 1e6 * singles[name]} for name in predictors
+    }
+
+
+def _take(X: Any, start: int, stop: int) -> Any:
+    return X.iloc[start:stop] if hasattr(X, "iloc") else X[start:stop]
+
+
+def _seconds(predict_rows: Callable[[Any], Any], rows: Any) -> float:
+    begin = time.perf_counter_ns()
+    predict_rows(rows)
+    return max(1, time.perf_counter_ns() - begin) / 1e9
+
+
+def _medians(
+    predictors: Mapping[str, Callable[[Any], Any]], inputs: list[Any], seconds: float
+) -> dict[str, float]:
+    """Median seconds of a call, at least three calls and at most about `seconds` each."""
+    taken: dict[str, list[float]] = {name: [] for name in predictors}
+    turn = 0
+    while any(len(times) < 3 or sum(times) < seconds for times in taken.values()):
+        for name, predict_rows in predictors.items():
+            if len(taken[name]) < 3 or sum(taken[name]) < seconds:
+                taken[name].append(_seconds(predict_rows, inputs[turn % len(inputs)]))
+        turn += 1
+    return {name: float(np.median(times)) for name, times in taken.items()}
