@@ -288,7 +288,8 @@ class Forest:
         trees : array-like of int, or boolean mask of shape (n_trees,)
             Which trees.
         """
-        chosen = np.arange(self.n_trees)[np.asarray(trees)]
+        index = np.asarray(trees)
+        chosen = np.arange(self.n_trees)[index if index.size else []]
         lengths = np.diff(self.tree_start)[chosen]
         start = np.concatenate([[0], np.cumsum(lengths)])
         shift = np.repeat(self.tree_start[chosen] - start[:-1], lengths)

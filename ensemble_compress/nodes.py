@@ -74,7 +74,7 @@ FAULTS = {
 
 def check(forest: Any) -> None:
     """Raise `ForestError` unless the arrays of `forest` describe a forest."""
-    n_nodes, n_outputs = len(forest.nodes.feature), len(forest.bias)
+    n_nodes, n_outputs = forest.nodes.feature.size, forest.bias.size
     start = forest.tree_start
     rules = {
         "nodes must be arrays of one length": all(a.shape == (n_nodes,) for a in forest.nodes),
@@ -161,12 +161,15 @@ def take_sets(sets: CategorySets, chosen: NDArray[np.intp]) -> CategorySets:
 
 
 def same(a: Any, b: Any) -> bool:
+    """Whether two fields of a forest are equal, arrays and tuples of them included."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return (
             a.dtype == b.dtype and a.shape == b.shape and (a.tobytes() == b.tobytes() or bool((a == b).all()))
         )
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return False
     return bool(a == b)
 
 
@@ -210,6 +213,8 @@ def make_sets(codes: list[list[int]]) -> CategorySets:
     """The sets of the given lists of codes, each as short as its largest code allows."""
     words = []
     for members in codes:
+        if min(members, default=0) < 0:
+            raise ForestError(f"not a forest: category codes count from 0; found {min(members)}")
         bits = np.zeros(32 * (max(members, default=-1) // 32 + 1), np.uint8)
         bits[members] = 1
         words.append(np.packbits(bits, bitorder="little").view(np.uint32))
