@@ -123,20 +123,30 @@ def class_codes(forest: Any, margin: np.ndarray) -> list[int]:
     return codes
 
 
-def tree_as_lists(forest: Any, j: int) -> Any:
-    """The subtree at node `j` as nested lists: [feature, threshold, nan_left, codes, left, right], or a leaf's value."""
-    nodes = forest.nodes
+def tree_as_lists(forest: Any, j: int, edited: Any = None) -> Any:
+    """The subtree at node `j`, nested: (test, node_id, cover, left, right), or (value, node_id, cover) of a leaf.
+
+    `edited` holds for some nodes what they are instead: a leaf's value, or "left" or "right" for the child that takes
+    the node's place.
+    """
+    nodes, edit = forest.nodes, (edited or {}).get(j)
+    carried = int(nodes.node_id[j]), float(nodes.cover[j])
+    if edit in ("left", "right"):
+        return tree_as_lists(forest, children(forest, j)[edit == "right"], edited)
+    if edit is not None:
+        return edit, *carried
     if not is_split(forest, j):
-        return tuple(forest.values[int(nodes.leaf[j])].tolist())
+        return tuple(forest.values[int(nodes.leaf[j])].tolist()), *carried
     s = int(nodes.category_set[j])
     codes = None if s < 0 else sorted(codes_of_set(forest, s))
-    test = [int(nodes.feature[j]), float(nodes.threshold[j]), bool(nodes.nan_left[j]), codes]
-    return [*test, *(tree_as_lists(forest, child) for child in children(forest, j))]
+    test = int(nodes.feature[j]), float(nodes.threshold[j]), bool(nodes.nan_left[j]), codes
+    return test, *carried, *(tree_as_lists(forest, child, edited) for child in children(forest, j))
 
 
-def as_lists(forest: Any) -> list[Any]:
-    """Every tree as (output, nested lists): all that decides a margin, however the arrays say it."""
+def as_lists(forest: Any, edited: Any = None) -> list[Any]:
+    """Every tree as (output, nested tuples): all that decides an answer, however the arrays say it."""
     outputs = forest.tree_output.tolist()
     return [
-        (output, tree_as_lists(forest, root)) for output, root in zip(outputs, roots(forest), strict=True)
+        (output, tree_as_lists(forest, root, edited))
+        for output, root in zip(outputs, roots(forest), strict=True)
     ]
