@@ -60,6 +60,7 @@ def as_rows(
         X = _read_frame(X, n_features, feature_names, categories)
     elif hasattr(X, "toarray"):
         raise InputError("X is a sparse matrix; expected a dense one: pass X.toarray()")
+    _check_real(X, "X")
     try:
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(X, dtype=dtype)
@@ -69,6 +70,12 @@ def as_rows(
         ) from error
     _check_rows(rows, n_features, handles_nan)
     return rows
+
+
+def _check_real(numbers: Any, name: str) -> None:
+    """NumPy would drop the imaginary parts with no more than a warning."""
+    if hasattr(numbers, "dtype") and np.iscomplexobj(numbers):
+        raise InputError(f"Complex data not supported: {name} holds complex numbers; expected real ones")
 
 
 def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
@@ -116,7 +123,7 @@ def _read_frame(
     for f in range(n_features):
         column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
         if levels is not None:
-            codes = pd.Categorical(column, categories=list(levels)).codes.astype(np.float64)
+            codes = pd.Index(list(levels)).get_indexer(column).astype(np.float64)
             columns.append(np.where(codes < 0, np.nan, codes))
         elif isinstance(column.dtype, pd.CategoricalDtype):
             codes = column.cat.codes.to_numpy().astype(np.float64)
@@ -127,6 +134,7 @@ def _read_frame(
 
 
 def _numbers_of(column: Any) -> NDArray[Any]:
+    _check_real(column, f"column {column.name!r} of X")
     try:
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError) as error:
