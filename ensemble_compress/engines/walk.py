@@ -82,12 +82,13 @@ def walk_lanes(
         for q in range(n_lanes):
             j = at[q]
             node = record[j]
-            x = X[i + q, node.test & np.int32(MAX_FEATURES - 1)]
-            left = np.int32(x <= node.threshold)
-            if node.test >> (FEATURE_BITS + 1):
-                left = np.int32(is_in_set(set_start, set_words, np.int64(node.threshold), x))
-            left |= np.int32(np.isnan(x)) & (node.test >> FEATURE_BITS)
-            after = node.right + (left & np.int32(1)) * (j + np.int32(1) - node.right)
+            test, right = node["test"], node["right"]
+            x = X[i + q, test & np.int32(MAX_FEATURES - 1)]
+            left = np.int32(x <= node["threshold"])
+            if test >> (FEATURE_BITS + 1):
+                left = np.int32(is_in_set(set_start, set_words, np.int64(node["threshold"]), x))
+            left |= np.int32(np.isnan(x)) & (test >> FEATURE_BITS)
+            after = right + (left & np.int32(1)) * (j + np.int32(1) - right)
             moved |= after ^ j
             at[q] = after
 
