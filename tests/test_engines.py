@@ -1,0 +1,137 @@
+"""The kernels against the naive twin, to the bit; with the compiler on, off, and with every index checked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import forests, hard_rows, rows_for
+
+from ensemble_compress.engines import structure, walk
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import Nodes
+
+
+def assert_agrees(forest: Forest, rows: np.ndarray) -> None:
+    expected = oracle.margins(forest, rows)
+    actual = forest.margin(rows)
+    np.testing.assert_array_equal(oracle.leaves(forest, rows), forest.find_leaves(rows))
+    assert (expected.shape, expected.dtype) == (actual.shape, actual.dtype)
+    assert expected.tobytes() == actual.tobytes()
+
+
+@given(st.data())
+def test_walk_finds_the_leaves_and_sums_of_the_naive_twin(data: st.DataObject) -> None:
+    forest = data.draw(forests())
+    assert_agrees(forest, data.draw(rows_for(forest)))
+
+
+@given(forests(max_features=2, max_splits=4), st.integers(0, 2 * walk.LANES + 4))
+def test_walk_takes_any_number_of_rows_around_its_lanes(forest: Forest, n_rows: int) -> None:
+    assert_agrees(forest, hard_rows(forest, n_rows))
+
+
+@pytest.mark.parametrize("n_rows", [walk.BLOCK + more for more in (-1, 0, 1, walk.LANES, walk.BLOCK + 5)])
+def test_walk_takes_any_number_of_rows_around_its_block(n_rows: int) -> None:
+    forest = chain(6, turns_left=False)
+    assert_agrees(forest, hard_rows(forest, n_rows))
+
+
+@given(forests(max_splits=4), st.data())
+def test_walk_writes_the_rows_it_was_given_and_no_others(forest: Forest, data: st.DataObject) -> None:
+    rows = hard_rows(forest, 30)
+    start = data.draw(st.integers(0, 30))
+    stop = data.draw(st.integers(start, 30))
+    leaves = np.full((30, forest.n_trees), -7, np.int32)
+    walk.find_leaves(forest._plan, rows, start, stop, leaves)
+    expected = oracle.leaves(forest, rows)
+    expected[:start] = expected[stop:] = -7
+    np.testing.assert_array_equal(expected, leaves)
+    sums = np.full((30, forest.n_outputs), 7, forest.values.dtype)
+    walk.add_margins(forest._plan, rows, start, stop, sums)
+    assert (sums[:start] == 7).all()
+    assert (sums[stop:] == 7).all()
+
+
+def chain(n_splits: int, *, turns_left: bool) -> Forest:
+    """One tree as deep as it has splits, of rising thresholds to the right, or falling ones to the left."""
+    n_nodes = 2 * n_splits + 1
+    j = np.arange(n_nodes)
+    is_split = j < n_splits if turns_left else (j % 2 == 0) & (j < n_nodes - 1)
+    right = n_nodes - 1 - j if turns_left else j + 2
+    depth = np.cumsum(is_split) - 1
+    threshold = n_splits - depth if turns_left else depth
+    nodes = Nodes(
+        feature=np.where(is_split, 0, -1),
+        threshold=np.where(is_split, threshold, 0),
+        right=np.where(is_split, right, -1),
+        nan_left=is_split,
+        category_set=np.full(n_nodes, -1),
+        leaf=np.where(is_split, -1, np.cumsum(~is_split) - 1),
+        cover=np.ones(n_nodes),
+        node_id=j,
+    )
+    values = np.arange(n_splits + 1.0)[:, None]
+    return Forest(nodes, [0, n_nodes], [-1], values, np.zeros(1), n_features=1)
+
+
+@pytest.mark.parametrize("turns_left", [True, False])
+def test_trees_may_be_deeper_than_any_stack(turns_left: bool) -> None:
+    forest = chain(20_000, turns_left=turns_left)
+    rows = np.array([-1.0, 0, 0.5, 1, 9_999.5, 19_999, 20_000, 20_001, np.nan, np.inf])[:, None]
+    assert_agrees(forest, rows)
+    assert forest.depth.max() == 20_000
+
+
+def test_a_right_child_that_lies_wrong_is_found_behind_many_open_splits() -> None:
+    forest = chain(500, turns_left=True)
+    assert find_fault(forest, forest.nodes.right) == (structure.SOUND, -1, -1)
+    right = forest.nodes.right.copy()
+    right[3] -= 2
+    right.setflags(write=False)  # another type for Numba, which would compile once more
+    assert find_fault(forest, right)[:2] == (structure.BAD_RIGHT, 0)
+
+
+def find_fault(forest: Forest, right: np.ndarray) -> tuple[int, int, int]:
+    nodes = forest.nodes._replace(right=right)
+    return structure.find_fault(nodes, forest.tree_start, forest.n_features, len(forest.values), 0)
+
+
+@given(forests())
+def test_shapes_of_trees_are_those_of_a_plain_walk(forest: Forest) -> None:
+    end, depth, parent = {}, {}, {}
+
+    def visit(j: int, above: int, n_splits: int) -> int:
+        parent[j], depth[j], end[j] = above, n_splits, j + 1
+        if oracle.is_split(forest, j):
+            end[j] = max(visit(child, j, n_splits + 1) for child in oracle.children(forest, j))
+        return end[j]
+
+    for root in oracle.roots(forest):
+        visit(root, -1, 0)
+    expected = [[end[j], depth[j], parent[j]] for j in range(forest.n_nodes)]
+    actual = np.column_stack([forest.subtree_end, forest.depth, forest.parent])
+    np.testing.assert_array_equal(expected, actual)
+
+
+@pytest.mark.parametrize("switch", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+def test_kernels_pass_with_the_compiler_off_and_with_every_index_checked(switch: str, tmp_path: Path) -> None:
+    # A cache of its own: code compiled with other switches must not be found in it.
+    environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    chosen = "test_walk or test_shapes or test_a_right_child"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
+    done = subprocess.run(
+        [*command, "--hypothesis-profile=slow-engine", __file__],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout

@@ -1,0 +1,278 @@
+"""The door for rows, the split over threads, and the links."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import oracle
+import pandas as pd
+import pytest
+import scipy.sparse
+from numpy.typing import NDArray
+from strategies import hard_rows
+from test_forest import two_trees
+
+from ensemble_compress import predict
+from ensemble_compress.errors import InputError
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import Nodes
+
+ROWS = np.array([[0.0, 1.5, -2.0], [np.nan, 1e300, 0.1], [np.inf, -0.0, 3.0], [4.0, 5.0, 6.0]])
+
+
+def rows_of(X: Any, n_features: int = 3, dtype: str = "float32", **others: Any) -> NDArray[Any]:
+    return predict.as_rows(X, n_features=n_features, dtype=dtype, **others)
+
+
+def widened(X: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers as every second cell of a larger array."""
+    wide = np.full((2 * X.shape[0], 2 * X.shape[1]), 99, X.dtype)
+    wide[::2, ::2] = X
+    return wide[::2, ::2]
+
+
+LAYOUTS = {
+    "C order": np.ascontiguousarray,
+    "Fortran order": np.asfortranarray,
+    "strided": widened,
+    "backwards": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "big endian": lambda X: X.astype(">f8"),
+    "read-only": lambda X: np.frombuffer(X.tobytes()).reshape(X.shape),
+    "lists": lambda X: X.tolist(),
+    "tuples": lambda X: tuple(map(tuple, X.tolist())),
+    "objects": lambda X: X.astype(object),
+    "digits in strings": lambda X: X.astype("U32"),
+    "DataFrame": pd.DataFrame,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_the_same_in_every_layout(layout: str, dtype: str) -> None:
+    with np.errstate(over="ignore"):
+        expected = ROWS.astype(dtype)
+    actual = rows_of(LAYOUTS[layout](ROWS), dtype=dtype)
+    assert (actual.dtype, actual.flags.c_contiguous) == (expected.dtype, True)
+    assert actual.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "bool"])
+def test_rows_of_other_numbers_are_cast(dtype: str) -> None:
+    X = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
+    np.testing.assert_array_equal(X.astype("float32"), rows_of(X))
+
+
+def test_none_is_a_missing_value() -> None:
+    assert np.isnan(rows_of([[None, 1.0, 2.0]])[0, 0])
+
+
+def test_a_float64_beyond_float32_becomes_infinite_without_a_warning() -> None:
+    assert rows_of([[1e300, -1e300, 1e-300]]).tolist() == [[np.inf, -np.inf, 0.0]]
+
+
+BAD_ROWS = [
+    (np.zeros(3), r"X has 1 dimension\(s\); expected a 2D array of shape \(n_rows, 3\)\. Reshape your data"),
+    (np.zeros((1, 3, 1)), r"X has 3 dimension\(s\); expected a 2D array"),
+    (7.0, r"X has [01] dimension\(s\); expected a 2D array"),
+    (np.zeros((2, 4)), "X has 4 features, but the model is expecting 3 features as input"),
+    (np.zeros((0, 2)), "X has 2 features, but the model is expecting 3 features as input"),
+    ([["a", "b", "c"]], r"X holds something that is not a number \(.*'a'\); encode text columns as"),
+    ([[1.0, 2.0, 3.0], [4.0]], "X holds something that is not a number"),
+    ([[object(), 1, 2]], "X holds something that is not a number"),
+    (np.zeros((2, 3), complex), "Complex data not supported: X holds complex numbers; expected real ones"),
+    ([[1j, 0, 0]], "X holds something that is not a number"),
+    (
+        pd.DataFrame({"a": [1j], "b": [0], "c": [0]}),
+        "Complex data not supported: column 'a' of X holds complex",
+    ),
+    (scipy.sparse.csr_matrix((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
+    (scipy.sparse.csc_array((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
+    (pd.DataFrame(np.zeros((2, 4))), "X has 4 features, but the model is expecting 3 features as input"),
+]
+
+
+@pytest.mark.parametrize(("X", "text"), BAD_ROWS)
+def test_what_is_no_matrix_of_numbers_is_refused(X: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        rows_of(X)
+
+
+def test_missing_values_are_refused_where_the_model_has_no_rule() -> None:
+    X = np.zeros((5, 3))
+    X[2, 1] = X[4, 0] = X[4, 1] = np.nan
+    text = r"X contains NaN in 2 row\(s\), the first is row 2, and the model was trained without a rule"
+    with pytest.raises(InputError, match=text):
+        rows_of(X, handles_nan=False)
+    assert np.isnan(rows_of(X)).sum() == 3
+
+
+def test_infinities_need_no_rule() -> None:
+    assert np.isinf(rows_of([[np.inf, -np.inf, 0.0]], handles_nan=False)).sum() == 2
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 3])
+def test_no_rows_and_no_features_make_empty_answers(n_rows: int) -> None:
+    assert rows_of(np.empty((0, 3))).shape == (0, 3)
+    assert rows_of(pd.DataFrame(index=range(n_rows)), n_features=0).shape == (n_rows, 0)
+    forest = two_trees()
+    assert forest.margin(np.empty((0, 2))).shape == (0, 1)
+    assert forest.apply(np.empty((0, 2))).shape == (0, 2)
+    leaf = Nodes(*(np.array([x]) for x in (-1, 0.0, -1, False, -1, 0, 0.0, 5)))
+    featureless = Forest(leaf, [0, 1], [-1], np.array([[3.0]]), np.array([1.0]), n_features=0)
+    assert featureless.margin(np.empty((n_rows, 0))).tolist() == [[4.0]] * n_rows
+    assert featureless.apply(np.empty((n_rows, 0))).tolist() == [[5]] * n_rows
+
+
+# -- DataFrames -------------------------------------------------------------------------------------------------
+
+NAMES = ("age", "pay", "town")
+FRAME = pd.DataFrame({"age": [30, 40], "pay": [1.5, np.nan], "town": [7.0, 8.0]})
+
+
+def test_columns_are_matched_by_name() -> None:
+    expected = FRAME.to_numpy("float32")
+    extra = FRAME.assign(name=["Ann", "Bob"])[["town", "name", "pay", "age"]]
+    for frame in (FRAME, FRAME[["town", "age", "pay"]], extra):
+        np.testing.assert_array_equal(expected, rows_of(frame, feature_names=NAMES))
+
+
+def test_a_missing_column_is_named() -> None:
+    text = r"X lacks the feature\(s\) \['pay'\] that the model was trained on; it has \['age', 'town'\]$"
+    with pytest.raises(InputError, match=text):
+        rows_of(FRAME[["age", "town"]], feature_names=NAMES)
+
+
+def test_columns_are_taken_in_order_where_the_model_knows_no_names() -> None:
+    expected = FRAME[["town", "age", "pay"]].to_numpy("float32")
+    np.testing.assert_array_equal(expected, rows_of(FRAME[["town", "age", "pay"]]))
+
+
+LEVELS = (None, None, ("Bath", "Rome", "York"))
+TOWNS: dict[str, Any] = {
+    "strings": ["York", "Bath", None, "Oslo"],
+    "objects": np.array(["York", "Bath", np.nan, "Oslo"], object),
+    "other levels": pd.Categorical(["York", "Bath", None, "Oslo"], categories=["Oslo", "York", "Bath"]),
+    "ordered levels": pd.Categorical(["York", "Bath", None, "Oslo"], ["York", "Oslo", "Bath"], ordered=True),
+}
+
+
+@pytest.mark.parametrize("kind", TOWNS)
+def test_levels_become_the_codes_the_model_knows_and_unknown_ones_are_missing(kind: str) -> None:
+    frame = pd.DataFrame({"age": [1, 2, 3, 4], "pay": [True, False, True, True], "town": TOWNS[kind]})
+    expected = np.array([[1, 1, 2], [2, 0, 0], [3, 1, np.nan], [4, 1, np.nan]], "float32")
+    np.testing.assert_array_equal(expected, rows_of(frame, feature_names=NAMES, categories=LEVELS))
+
+
+def test_number_levels_become_codes_too() -> None:
+    frame = pd.DataFrame({"shoe": [44, 39, 41]})
+    expected = [[1.0], [0.0], [np.nan]]
+    actual = rows_of(frame, n_features=1, categories=((39, 44),))
+    np.testing.assert_array_equal(expected, actual)
+
+
+def test_a_categorical_column_without_known_levels_gives_its_codes() -> None:
+    frame = pd.DataFrame({"town": pd.Categorical(["b", None, "a"])})
+    np.testing.assert_array_equal([[1.0], [np.nan], [0.0]], rows_of(frame, n_features=1))
+
+
+def test_nullable_columns_give_missing_values() -> None:
+    frame = pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": pd.array([None, True], "boolean")})
+    np.testing.assert_array_equal([[1, np.nan], [np.nan, 1]], rows_of(frame, n_features=2))
+
+
+def test_a_text_column_is_named() -> None:
+    frame = FRAME.assign(town=["Bath", "York"])
+    with pytest.raises(
+        InputError, match=r"column 'town' of X holds something that is not a number .*encode it as"
+    ):
+        rows_of(frame, feature_names=NAMES)
+
+
+def test_a_package_without_pandas_never_imports_it() -> None:
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "from ensemble_compress import predict\n"
+        "print(predict.as_rows([[1, 2]], n_features=2, dtype='float32').tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[[1.0, 2.0]]\n"
+
+
+# -- threads ----------------------------------------------------------------------------------------------------
+
+MANY = 3 * predict.ROWS_PER_THREAD + 17
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, 3, 64, -1])
+def test_the_number_of_threads_changes_no_bit(n_jobs: int | None) -> None:
+    forest = two_trees(values=np.array([[0.1], [1e-7], [3e7]], np.float32))
+    rows = hard_rows(forest, MANY)
+    margins = forest.margin(rows, n_jobs)
+    assert forest.margin(rows, 1).tobytes() == margins.tobytes()
+    assert oracle.margins(forest, rows).tobytes() == margins.tobytes()
+    np.testing.assert_array_equal(oracle.leaves(forest, rows), forest.find_leaves(rows, n_jobs))
+
+
+def count_threads(monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None) -> int:
+    """Threads that an endless number of rows gets on a machine of eight cores."""
+    monkeypatch.setattr(predict.joblib, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    return predict.count_threads(10**9, n_jobs)
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "limit", "expected"),
+    [
+        *((None, None, 8), (None, "3", 3), (None, "99", 8), (None, "0", 8), (None, "4,2", 8), (None, "", 8)),
+        *((1, None, 1), (2, "1", 2), (12, None, 12), (0, None, 1)),
+        *((-1, None, 8), (-2, None, 7), (-1, "3", 8), (-99, None, 1)),
+    ],
+)
+def test_threads_follow_n_jobs_and_then_the_environment(
+    monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None, expected: int
+) -> None:
+    assert count_threads(monkeypatch, n_jobs, limit) == expected
+
+
+def test_few_rows_get_one_thread() -> None:
+    assert predict.count_threads(2 * predict.ROWS_PER_THREAD - 1, 8) == 1
+    assert predict.count_threads(2 * predict.ROWS_PER_THREAD, 8) == 2
+    assert predict.count_threads(0, 8) == 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 5])
+def test_ranges_of_threads_cover_all_rows_once(n_jobs: int) -> None:
+    ranges: list[tuple[int, int]] = []
+    n_rows = 10 * predict.ROWS_PER_THREAD + 3
+    predict.over_threads(lambda start, stop: ranges.append((start, stop)), n_rows, n_jobs)
+    starts, stops = zip(*sorted(ranges), strict=True)
+    assert len(ranges) == n_jobs
+    assert (0, *stops) == (*starts, n_rows)
+
+
+def test_an_error_in_a_thread_comes_through() -> None:
+    def work(start: int, stop: int) -> None:
+        raise InputError(f"rows {start} to {stop}")
+
+    with pytest.raises(InputError, match="rows 0 to"):
+        predict.over_threads(work, MANY, 2)
+
+
+# -- links ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", predict.LINKS)
+def test_links_are_the_plain_formulas_and_keep_the_dtype(name: str, dtype: str) -> None:
+    extreme = [-1e4, -800.0, -100.0, -1.0, -1e-9, 0.0, 1e-9, 0.5, 30.0, 100.0, 800.0, 1e4]
+    margins = np.array([extreme, extreme[::-1]], dtype).T
+    with np.errstate(over="ignore"):
+        expected = np.array([oracle.link(name, m) for m in margins.tolist()]).astype(dtype)
+    actual = predict.LINKS[name](margins)
+    assert actual.dtype == expected.dtype
+    # Below the normal numbers, digits are lost by both.
+    close = {"rtol": 1e-13, "atol": 1e-300} if dtype == "float64" else {"rtol": 1e-6, "atol": 1e-37}
+    np.testing.assert_allclose(actual, expected, **close)
