@@ -11,37 +11,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ensemble_compress.wording import name, number, ratio, size
+
 TEXT_WIDTH = 100
 
 RULED = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """A rule of hyphens under the heading and nothing else, so that every terminal and log file can show it."""
 
-
-NAMES = {
-    "pickle": "pickle",
-    "library_file": "library's own file",
-    "plain_c_tables": "plain C tables",
-    "c_tables": "C tables",
-    "leaf_values": "distinct leaf values",
-    "thresholds": "distinct thresholds",
-    "features": "features used",
-    "roc_auc": "ROC AUC",
-    "f1": "F1 (macro)",
-    "precision": "precision (macro)",
-    "recall": "recall (macro)",
-    "r2": "R2",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "equal_labels": "equal labels",
-    "largest_margin_difference": "largest margin difference",
-    "largest_difference": "largest prediction difference",
-    "mean_difference": "mean prediction difference",
-    "batch": "a row in a batch",
-    "single": "one row alone",
-    "own_batch": "a row in a batch, own library",
-    "own_single": "one row alone, own library",
-}
-"""How a table names a measure; others are shown by their key, underscores as spaces."""
 
 SHOWN_POINTS = 12
 
@@ -214,52 +190,6 @@ def _dot(x: float, y: float, point: Point) -> str:
     return f'<circle cx="{x}" cy="{y}" r="{5 if point.is_chosen else 3}" fill="{fill}"><title>{words}{chosen}</title></circle>'
 
 
-def number(value: object) -> str:
-    """A number for a table: counts with thousands apart, others with four or so digits, "-" for None.
-
-    Parameters
-    ----------
-    value : int, float, bool, str or None
-        What to show.
-
-    Examples
-    --------
-    >>> number(12345), number(0.97222222), number(123.456), number(None)
-    ('12,345', '0.9722', '123.5', '-')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, (bool, str)):
-        return str(value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 1000):
-        return f"{int(value):,}"
-    if isinstance(value, float) and 0.0001 <= abs(value) < 10:
-        return f"{value:.4f}"
-    return f"{value:.4g}"
-
-
-def size(n_bytes: float) -> str:
-    """A size for a sentence, in units of 1000.
-
-    Parameters
-    ----------
-    n_bytes : float
-        Bytes.
-
-    Examples
-    --------
-    >>> size(812), size(8120), size(81_200_000)
-    ('812 bytes', '8.12 kB', '81.2 MB')
-    """
-    if n_bytes < 1000:
-        return f"{n_bytes:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        n_bytes /= 1000
-        if n_bytes < 999.5 or unit == "GB":
-            break
-    return f"{n_bytes:.3g} {unit}"
-
-
 def report_heading(report: Any) -> list[str]:
     """The two lines that say what came out and what was asked for.
 
@@ -294,7 +224,7 @@ def report_tables(report: Any) -> list[Table]:
     """
     rows = f" on {report.n_rows:,} rows" if report.n_rows else ""
     teacher, student = report.teacher, report.student
-    agreement = tuple((_name(key), number(value)) for key, value in report.agreement.items())
+    agreement = tuple((name(key), number(value)) for key, value in report.agreement.items())
     return [
         _compared("Bytes", teacher.bytes, student.bytes, ("smaller", "larger")),
         _compared("Structure", teacher.structure, student.structure, ("smaller", "larger")),
@@ -347,16 +277,12 @@ def path_table(report: Any) -> Table:
     return Table(f"Path{thinned}", ("", "bytes", report.scoring, "standard error"), rows)
 
 
-def _name(key: str) -> str:
-    return NAMES.get(key, key.replace("_", " "))
-
-
 def _compared(
     title: str, teacher: Mapping[str, Any], student: Mapping[str, Any], words: tuple[str, str] | None
 ) -> Table:
     rows = tuple(
         (
-            _name(key),
+            name(key),
             number(teacher.get(key)),
             number(student.get(key)),
             _change(teacher.get(key), student.get(key), words),
@@ -374,24 +300,3 @@ def _change(before: Any, after: Any, words: tuple[str, str] | None) -> str:
     if words is None:
         return f"{after - before:+.4f}"
     return ratio(before, after, *words) if before > 0 and after > 0 else ""
-
-
-def ratio(before: float, after: float, smaller: str, larger: str) -> str:
-    """How many times smaller, in words.
-
-    Parameters
-    ----------
-    before, after : float
-        Two positive numbers.
-    smaller, larger : str
-        The words for either case.
-
-    Examples
-    --------
-    >>> ratio(8.0, 2.0, "smaller", "larger")
-    '4.0 times smaller'
-    """
-    if before == after:
-        return "the same"
-    times, word = (before / after, smaller) if before > after else (after / before, larger)
-    return f"{times:.3g} times {word}" if times >= 9.95 else f"{times:.1f} times {word}"

@@ -86,6 +86,35 @@ def scores(
     return _classification_scores(answers, np.asarray(y), codes, weight, classes)
 
 
+def label_scores(
+    forest: Forest, X: Any, y: NDArray[Any], weight: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """The scores of a forest on labelled rows.
+
+    Parameters
+    ----------
+    forest : Forest
+        The model.
+    X : array-like of shape (n_rows, n_features)
+        Rows.
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        Labels out of `forest.classes`, or targets.
+    weight : ndarray of shape (n_rows,), optional
+        Weight of each row.
+
+    Returns
+    -------
+    dict
+        As `scores` gives it.
+    """
+    margin = forest.margin(X)
+    if forest.classes is None:
+        return scores(answers(forest, margin), y, weight)
+    code = {label: c for c, label in enumerate(forest.classes.tolist())}
+    codes = np.array([code[label] for label in np.asarray(y).tolist()], np.intp)
+    return scores(answers(forest, margin), codes, weight, classes=forest.classes, codes=forest.decide(margin))
+
+
 def _regression_scores(answers: NDArray[Any], y: NDArray[Any], weight: Any) -> dict[str, Any]:
     answers = answers.reshape(np.shape(y))
     return {
@@ -299,8 +328,9 @@ def speed_us(
     ----------
     predictors : mapping of str to callable
         Functions of rows.
-    X : ndarray or DataFrame of shape (n_rows, n_features)
-        Rows; no more than `MAX_TIMED_ROWS` of them are used, fewer where a predictor is slow.
+    X : ndarray or DataFrame of shape (n_rows, n_features), or a mapping of str to such
+        Rows, or each predictor's own form of the same rows. No more than `MAX_TIMED_ROWS` of them are used, fewer
+        where a predictor is slow.
     seconds : float
         About how long each predictor may take for each of the two numbers.
 
@@ -310,14 +340,17 @@ def speed_us(
         For each name `batch` (many rows in one call, the time divided by their number) and `single` (one row a call),
         medians over the repeats.
     """
-    batch = _take(X, 0, MAX_TIMED_ROWS)
-    trial = min(len(batch), 200)
-    for predict_rows in predictors.values():
-        predict_rows(_take(batch, 0, trial))  # compiled kernels, warm caches
-    slowest = max(_seconds(p, _take(batch, 0, trial)) for p in predictors.values())
-    n_rows = int(np.clip(trial * seconds / 4 / slowest, trial, len(batch)))
-    batches = _medians(predictors, [_take(batch, 0, n_rows)], seconds)
-    singles = _medians(predictors, [_take(batch, i, i + 1) for i in range(trial)], seconds)
+    forms = X if isinstance(X, Mapping) else dict.fromkeys(predictors, X)
+    n_all = min(len(rows) for rows in forms.values())
+    trial = min(n_all, 200)
+    first = {name: _take(rows, 0, trial) for name, rows in forms.items()}
+    for name, predict_rows in predictors.items():
+        predict_rows(first[name])  # compiled kernels, warm caches
+    slowest = max(_seconds(predictors[name], first[name]) for name in predictors)
+    n_rows = int(np.clip(trial * seconds / 4 / slowest, trial, min(n_all, MAX_TIMED_ROWS)))
+    batches = _medians(predictors, {name: [_take(forms[name], 0, n_rows)] for name in predictors}, seconds)
+    alone = {name: [_take(rows, i, i + 1) for i in range(trial)] for name, rows in forms.items()}
+    singles = _medians(predictors, alone, seconds)
     return {
         name: {"batch": 1e6 * batches[name] / n_rows, "single": 1e6 * singles[name]} for name in predictors
     }
@@ -334,7 +367,7 @@ def _seconds(predict_rows: Callable[[Any], Any], rows: Any) -> float:
 
 
 def _medians(
-    predictors: Mapping[str, Callable[[Any], Any]], inputs: list[Any], seconds: float
+    predictors: Mapping[str, Callable[[Any], Any]], inputs: Mapping[str, list[Any]], seconds: float
 ) -> dict[str, float]:
     """Median seconds of a call, at least three calls and at most about `seconds` each."""
     taken: dict[str, list[float]] = {name: [] for name in predictors}
@@ -342,6 +375,6 @@ def _medians(
     while any(len(times) < 3 or sum(times) < seconds for times in taken.values()):
         for name, predict_rows in predictors.items():
             if len(taken[name]) < 3 or sum(taken[name]) < seconds:
-                taken[name].append(_seconds(predict_rows, inputs[turn % len(inputs)]))
+                taken[name].append(_seconds(predict_rows, inputs[name][turn % len(inputs[name])]))
         turn += 1
     return {name: float(np.median(times)) for name, times in taken.items()}

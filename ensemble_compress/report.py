@@ -304,11 +304,12 @@ def _scores(forest: Forest, margin: NDArray[Any], answers: NDArray[Any] | None, 
 def _speed(
     teacher: Forest, student: Forest, data: Data, model: Any, rows: Any
 ) -> tuple[dict[str, float], dict[str, float]]:
-    found = measure.speed_us({"teacher": teacher.predict, "student": student.predict}, data.X)
-    own: dict[str, float] = {}
+    predictors: dict[str, Any] = {"teacher": teacher.predict, "student": student.predict}
+    forms = {"teacher": data.X, "student": data.X}
     if rows is not None and hasattr(model, "predict"):
-        timed = measure.speed_us({"own": model.predict}, rows)["own"]
-        own = {f"own_{key}": value for key, value in timed.items()}
+        predictors["own"], forms["own"] = model.predict, rows
+    found = measure.speed_us(predictors, forms)
+    own = {f"own_{key}": value for key, value in found.get("own", {}).items()}
     return {**found["teacher"], **own}, found["student"]
 
 
