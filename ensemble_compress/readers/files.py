@@ -1,0 +1,167 @@
+"""Model files: which suffix means what, and how to get at the model without running code from the file.
+
+XGBoost's and LightGBM's own files are read as text by their readers. A .skops file gives back the estimator, as long
+as it is made of nothing but the types below.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ensemble_compress.errors import (
+    MissingPackageError,
+    ModelFileError,
+    ParameterError,
+    UnsupportedModelError,
+)
+
+TEXT_SUFFIXES = (".json", ".ubj", ".txt")
+PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
+REFUSED_SUFFIXES = {
+    ".forest": "it holds a compressed model: open it with ensemble_compress.load(path)",
+    ".cbm": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
+    ".bin": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
+    ".model": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
+    ".deprecated": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
+    ".onnx": "ONNX models cannot be read; use the model that the file was made from",
+}
+SKOPS_TYPES = frozenset(
+    {
+        "collections.OrderedDict",
+        "functools.partial",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRanker",
+        "lightgbm.sklearn.LGBMRegressor",
+        "sklearn._loss.link.Interval",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils.validation.check_array",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+        "xgboost.sklearn.XGBRanker",
+        "xgboost.sklearn.XGBRegressor",
+    }
+)
+"""What a .skops file may hold beyond the types that skops itself trusts. `partial` and `check_array` are how a
+HistGradientBoosting model with categorical features checks its columns; both only ever meet the rows."""
+
+
+def load_model(path: Any, trust_pickle: bool = False) -> Any:
+    """What a model file holds: an estimator from .skops (or a trusted pickle), the path itself for the text formats.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model.
+    trust_pickle : bool
+        Whether to load a pickle, which runs whatever code it holds.
+
+    Returns
+    -------
+    Any
+        Something that `read` takes.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, empty or damaged.
+    UnsupportedModelError
+        Another kind of file, or one that holds types outside `SKOPS_TYPES`.
+    ParameterError
+        A pickle, and `trust_pickle` is not set.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in REFUSED_SUFFIXES:
+        raise UnsupportedModelError(f"{path.name}: {REFUSED_SUFFIXES[suffix]}")
+    if suffix in TEXT_SUFFIXES:
+        _size_of(path)
+        return path
+    if suffix == ".skops":
+        return _load_skops(path)
+    if suffix in PICKLE_SUFFIXES:
+        return _load_pickle(path, trust_pickle)
+    raise UnsupportedModelError(
+        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM) or .skops"
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ModelFileError
+        There is no such file, it cannot be read, or it is empty.
+    """
+    _size_of(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path.name}: the model file cannot be read ({error.strerror})") from error
+
+
+def _size_of(path: Path) -> int:
+    if not path.exists():
+        raise ModelFileError(f"{path}: no such model file")
+    if not path.is_file():
+        raise ModelFileError(f"{path}: expected a model file, found a directory or device")
+    size = os.path.getsize(path)
+    if size == 0:
+        raise ModelFileError(f"{path.name}: the model file is empty; save the model again")
+    return size
+
+
+def _load_skops(path: Path) -> Any:
+    _size_of(path)
+    try:
+        import skops.io
+    except ImportError as error:
+        raise MissingPackageError(
+            'reading a .skops file needs skops: pip install "ensemble-compress[skops]"'
+        ) from error
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path.name}: not a .skops file, or a truncated one; save the model again")
+    try:
+        types = skops.io.get_untrusted_types(file=path)
+    except Exception as error:
+        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+    foreign = sorted(set(types) - SKOPS_TYPES)
+    if foreign:
+        raise UnsupportedModelError(
+            f"{path.name} holds types that are not part of a known tree ensemble: {', '.join(foreign)}; they are not"
+            " loaded. Save the fitted tree ensemble alone, or load the file yourself and pass the model"
+        )
+    try:
+        return skops.io.load(path, trusted=types)
+    except ImportError as error:
+        raise MissingPackageError(f"{path.name}: {error}; install the library of the model first") from error
+    except Exception as error:
+        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+
+
+def _load_pickle(path: Path, trust_pickle: bool) -> Any:
+    if not trust_pickle:
+        raise ParameterError(
+            f"{path.name} is a pickle, and loading a pickle runs the code it holds. Save the model as .skops, .json"
+            " or .txt; or, if you trust where the file comes from, load it yourself and pass the model"
+            " (on the command line: --trust-pickle)"
+        )
+    _size_of(path)
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:
+        raise ModelFileError(
+            f"{path.name}: the pickle cannot be loaded ({type(error).__name__}: {error})"
+        ) from error

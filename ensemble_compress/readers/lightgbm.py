@@ -1,0 +1,196 @@
+"""LightGBM: boosters, wrappers and .txt files, read from the text of the model without LightGBM.
+
+A booster is asked for its own text, which stops at the best iteration as its `predict` does. LightGBM's margin is the
+sum of the trees in float64; a random forest (`boosting="rf"`) divides it by the number of iterations, which LightGBM's
+`raw_score=True` leaves out.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError
+from ensemble_compress.forest import Forest
+from ensemble_compress.readers.assemble import assemble
+from ensemble_compress.readers.files import read_bytes
+from ensemble_compress.readers.kinds import find_base
+from ensemble_compress.readers.lightgbm_text import Model, parse
+from ensemble_compress.readers.lightgbm_trees import read_tree
+
+OBJECTIVES = {
+    "regression": "identity",
+    "regression_l1": "identity",
+    "huber": "identity",
+    "fair": "identity",
+    "quantile": "identity",
+    "mape": "identity",
+    "lambdarank": "identity",
+    "rank_xendcg": "identity",
+    "poisson": "exp",
+    "gamma": "exp",
+    "tweedie": "exp",
+    "binary": "sigmoid",
+    "cross_entropy": "sigmoid",
+    "cross_entropy_lambda": "softplus",
+    "multiclass": "softmax",
+    "multiclassova": "sigmoid",
+}
+"""The link of each objective; a model that was trained on a function of the user's names none and gives margins."""
+
+CLASSIFYING = ("binary", "multiclass", "multiclassova")
+
+
+def accepts(model: Any) -> bool:
+    """Whether the model is a booster, a wrapper, or a path to a .txt file.
+
+    Parameters
+    ----------
+    model : Any
+        Any object.
+    """
+    if isinstance(model, Path):
+        return model.suffix.lower() == ".txt"
+    return find_base(model, "lightgbm", ("Booster", "LGBMModel")) is not None
+
+
+def read(model: Any) -> Forest:
+    """The forest of a LightGBM model.
+
+    Parameters
+    ----------
+    model : lightgbm.Booster, fitted wrapper, or Path
+        Boosting `gbdt`, `dart`, `goss` or `rf`, with any objective of `OBJECTIVES`.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Not fitted, or with something in it that cannot be read exactly.
+    ModelFileError
+        The file is damaged, truncated or of another kind.
+    """
+    if isinstance(model, Path):
+        return _read_model(parse(_text_of(model), model.name), None)
+    name = type(model).__name__
+    if find_base(model, "lightgbm", ("LGBMModel",)) is None:
+        return _read_model(parse(model.model_to_string(), name), None)
+    booster, labels = _booster_of(model), _labels_of(model)
+    return _read_model(parse(booster.model_to_string(), name), labels)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFileError(
+            f"{path.name}: no text (byte {error.start}); expected a model that LightGBM saved with save_model"
+        ) from error
+
+
+def _booster_of(model: Any) -> Any:
+    from sklearn.exceptions import NotFittedError
+
+    try:
+        return model.booster_
+    except NotFittedError as error:
+        raise UnsupportedModelError(f"this {type(model).__name__} is not fitted; call fit first") from error
+
+
+def _labels_of(model: Any) -> NDArray[Any]:
+    """The labels of a classifier; none, as an empty array, of any other wrapper."""
+    if find_base(model, "lightgbm", ("LGBMClassifier",)) is None:
+        return np.zeros(0)
+    if callable(model.objective):
+        raise UnsupportedModelError(
+            "this LGBMClassifier was fitted with an objective function of its own, so its predict gives margins and no"
+            " labels; fit it with a named objective, or pass model.booster_ to read it as a regression"
+        )
+    labels = np.asarray(model.classes_)
+    return labels.astype(str) if labels.dtype == object else labels
+
+
+def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
+    n_outputs = model.count("num_tree_per_iteration")
+    n_features = model.count("max_feature_idx") + 1
+    objective = model.header.get("objective", "").split()
+    link = _link_of(objective, model.where)
+    if n_outputs < 1 or len(model.trees) % n_outputs:
+        raise model.error(
+            f"{len(model.trees)} trees do not make iterations of {n_outputs} (num_tree_per_iteration)"
+        )
+    trees = [read_tree(tree) for tree in model.trees]
+    averages = "average_output" in model.header
+    return assemble(
+        trees,
+        n_features=n_features,
+        bias=np.zeros(n_outputs),
+        where=model.where,
+        link=link,
+        divisor=float(max(1, len(trees) // n_outputs)) if averages else 1.0,
+        x_dtype="float64",
+        classes=_classes_of(objective, labels, n_outputs, model),
+        feature_names=_names_of(model, n_features),
+        categories=_levels_of(model, n_features),
+    )
+
+
+def _link_of(objective: list[str], where: str) -> str:
+    if not objective or objective[0] == "custom":
+        return "identity"
+    name, *options = objective
+    if name not in OBJECTIVES:
+        raise UnsupportedModelError(
+            f"{where}: the objective {name!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+        )
+    if "sqrt" in options:
+        raise UnsupportedModelError(
+            f"{where}: reg_sqrt=True squares the sum, which cannot be read; fit without it"
+        )
+    for option in options:
+        if re.fullmatch(r"sigmoid:.*", option) and option != "sigmoid:1":
+            raise UnsupportedModelError(
+                f"{where}: {option} scales the margin before the link, which cannot be read; fit with sigmoid=1"
+            )
+    return OBJECTIVES[name]
+
+
+def _classes_of(
+    objective: list[str], labels: NDArray[Any] | None, n_outputs: int, model: Model
+) -> NDArray[Any] | None:
+    if labels is not None:
+        return labels if len(labels) else None
+    if not objective or objective[0] not in CLASSIFYING:
+        return None
+    expected = 1 if objective[0] == "binary" else model.count("num_class")
+    if expected != n_outputs:
+        raise model.error(
+            f"num_tree_per_iteration is {n_outputs}; the objective {objective[0]} needs {expected}"
+        )
+    return np.arange(2 if objective[0] == "binary" else n_outputs)
+
+
+def _names_of(model: Model, n_features: int) -> tuple[str, ...] | None:
+    """The names of the columns; None where LightGBM made them up."""
+    names = model.header.get("feature_names", "").split()
+    if len(names) != n_features:
+        raise model.error(f"feature_names has {len(names)} entries; max_feature_idx says {n_features}")
+    return None if names == [f"Column_{f}" for f in range(n_features)] else tuple(names)
+
+
+def _levels_of(model: Model, n_features: int) -> tuple[tuple[Any, ...] | None, ...] | None:
+    """The levels of the categorical columns of a DataFrame; the text lists them without saying which columns they are."""
+    if not model.pandas_levels:
+        return None
+    given = model.parameters.get("categorical_feature", "")
+    columns = [int(c) for c in given.split(",") if c.isascii() and c.isdigit() and len(c) < 9]
+    if len(columns) != len(model.pandas_levels) or max(columns) >= n_features:
+        raise UnsupportedModelError(
+            f"{model.where}: it was trained on a DataFrame with {len(model.pandas_levels)} columns of levels, and"
+            f" categorical_feature={given[:40]!r} does not say which; train with categorical_feature='auto'"
+        )
+    levels: list[tuple[Any, ...] | None] = [None] * n_features
+    for column, found in zip(columns, model.pandas_levels, strict=True):
+        levels[column] = tuple(found)
+    return tuple(levels)

@@ -1,0 +1,126 @@
+"""One tree of a LightGBM model, with the rules of LightGBM's `Tree::Decision` said in ours.
+
+LightGBM takes every x with |x| <= 1e-35 (a float32) for 0 before it predicts, so a threshold in that range is moved to
+the end of the range where the rows split. What a missing value does depends on the node: with the type NaN it goes
+where the default says, with None it counts as 0. With the type Zero, 0 counts as missing too; that is a threshold only
+where 0 would go the same way without it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.nodes import NO_SETS, CategorySets
+from ensemble_compress.readers.assemble import Tree
+from ensemble_compress.readers.lightgbm_text import Block
+
+ZERO = float(np.float32(1e-35))
+BELOW_ZERO = float(np.nextafter(-ZERO, -np.inf))
+IS_CATEGORICAL, DEFAULT_LEFT, MISSING_SHIFT, MISSING_MASK = 1, 2, 2, 3
+MISSING_NONE, MISSING_ZERO, MISSING_NAN = range(3)
+
+
+def read_tree(block: Block) -> Tree:
+    """The tree that a block describes: splits come first, then leaves.
+
+    Parameters
+    ----------
+    block : Block
+        The lines of a tree.
+    """
+    if block.header.get("is_linear", "0").strip() == "1":
+        raise UnsupportedModelError(
+            f"{block.where}: a linear model in its leaves (linear_tree=True) cannot be read; fit with linear_tree=False"
+        )
+    n_leaves = block.count("num_leaves")
+    if n_leaves == 0:
+        raise block.error("num_leaves is 0; expected at least 1")
+    n_splits = n_leaves - 1
+    values = block.numbers("leaf_value", np.float64, n_leaves)
+    if n_splits == 0:
+        return _one_leaf(values)
+    decision = block.numbers("decision_type", np.int64, n_splits)
+    is_categorical = decision & IS_CATEGORICAL != 0
+    threshold = block.numbers("threshold", np.float64, n_splits)
+    numeric, nan_left = _numeric_tests(block, decision, threshold)
+    category_set, sets = _sets_of(block, is_categorical, threshold)
+
+    def at_splits(array: NDArray[np.generic], leaves: object) -> NDArray[np.generic]:
+        return np.concatenate([array, np.broadcast_to(np.asarray(leaves, array.dtype), (n_leaves,))])
+
+    return Tree(
+        left=at_splits(_children(block, "left_child", n_leaves), -1),
+        right=at_splits(_children(block, "right_child", n_leaves), -1),
+        feature=at_splits(block.numbers("split_feature", np.int64, n_splits), 0),
+        threshold=at_splits(np.where(is_categorical, 0.0, numeric), 0.0),
+        nan_left=at_splits(nan_left & ~is_categorical, False),
+        values=np.concatenate([np.zeros(n_splits), values]).reshape(-1, 1),
+        cover=at_splits(_rows_of(block, "internal_count", n_splits), _rows_of(block, "leaf_count", n_leaves)),
+        node_id=at_splits(n_leaves + np.arange(n_splits), np.arange(n_leaves)),
+        category_set=at_splits(category_set, -1),
+        sets=sets,
+    )
+
+
+def _one_leaf(values: NDArray[np.float64]) -> Tree:
+    nothing = np.zeros(1, np.int64)
+    return Tree(
+        nothing - 1, nothing - 1, nothing, values * 0, nothing, values.reshape(1, 1), values * 0, nothing
+    )
+
+
+def _children(block: Block, name: str, n_leaves: int) -> NDArray[np.int64]:
+    """Children as nodes of the tree: a split's number is its own, leaf k, written -1 - k, comes behind the splits."""
+    children = block.numbers(name, np.int64, n_leaves - 1)
+    is_wrong = (children < -n_leaves) | (children >= n_leaves - 1)
+    if is_wrong.any():
+        j = int(is_wrong.argmax())
+        raise block.error(f"{name} of split {j} is {children[j]}; expected {-n_leaves} to {n_leaves - 2}")
+    return np.where(children >= 0, children, n_leaves - 2 - children)
+
+
+def _rows_of(block: Block, name: str, length: int) -> NDArray[np.float64]:
+    return block.numbers(name, np.float64, length) if block.header.get(name) else np.zeros(length)
+
+
+def _numeric_tests(
+    block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(thresholds on x as it is, whether a missing value goes left)."""
+    default_left, missing = decision & DEFAULT_LEFT != 0, decision >> MISSING_SHIFT & MISSING_MASK
+    is_numeric = decision & IS_CATEGORICAL == 0
+    zero_left = np.where(missing == MISSING_ZERO, default_left, threshold >= 0)
+    out_of_reach = (
+        np.where(zero_left, threshold < BELOW_ZERO, threshold > ZERO) & (missing == MISSING_ZERO) & is_numeric
+    )
+    if out_of_reach.any():
+        raise UnsupportedModelError(
+            f"{block.where}: split {int(out_of_reach.argmax())} sends 0 another way than its neighbours"
+            " (zero_as_missing=True), which cannot be read; fit with zero_as_missing=False and NaN for missing values"
+        )
+    if (is_numeric & (missing > MISSING_NAN)).any():
+        raise block.error(f"decision_type holds {decision.max()}, an unknown way to treat missing values")
+    at_zero = (threshold >= BELOW_ZERO) & (threshold <= ZERO)
+    moved = np.where(at_zero, np.where(zero_left, ZERO, BELOW_ZERO), threshold)
+    return moved, np.where(missing == MISSING_NONE, threshold >= 0, default_left)
+
+
+def _sets_of(
+    block: Block, is_categorical: NDArray[np.bool_], threshold: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], CategorySets]:
+    """(the set of each categorical split, -1 elsewhere; the sets). A categorical split's threshold is its set."""
+    if not is_categorical.any():
+        return np.full(len(threshold), -1), NO_SETS
+    n_sets = block.count("num_cat")
+    start = block.numbers("cat_boundaries", np.int64, n_sets + 1)
+    if start[0] != 0 or (np.diff(start) < 0).any():
+        raise block.error("cat_boundaries do not rise from 0")
+    words = block.numbers("cat_threshold", np.int64, int(start[-1]))
+    if ((words < 0) | (words > 0xFFFFFFFF)).any():
+        raise block.error("cat_threshold holds something that is no 32 bits")
+    chosen = threshold[is_categorical]
+    if not ((chosen >= 0) & (chosen < n_sets) & (chosen == np.floor(chosen))).all():
+        raise block.error(f"the threshold of a categorical split names none of the {n_sets} sets")
+    return np.where(is_categorical, threshold, -1).astype(np.int64), CategorySets(
+        start, words.astype(np.uint32)
+    )

@@ -1,0 +1,108 @@
+"""One tree of an XGBoost model file.
+
+`x < t` goes left there and `x <= t` here: in float32 the same as `x <= ` the float before t. A categorical split sends
+the chosen codes right there and left here, so its children are swapped.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.nodes import NO_SETS, CategorySets, make_sets
+from ensemble_compress.readers.assemble import Tree
+from ensemble_compress.readers.document import Section
+
+LARGEST_CODE = 1 << 24
+"""XGBoost takes codes from here on for invalid."""
+
+
+def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
+    """The tree that a section describes, its leaves times `weight`.
+
+    Parameters
+    ----------
+    section : Section
+        An entry of `trees`.
+    weight : float32
+        The weight of a tree that DART dropped once.
+    n_outputs : int
+        Columns of the margin, each of which a vector leaf has a value for.
+    """
+    parameters = section.section("tree_param")
+    n_nodes, width = parameters.count("num_nodes"), max(1, parameters.count("size_leaf_vector", 1))
+    left = section.numbers("left_children", np.int64, n_nodes)
+    right = section.numbers("right_children", np.int64, n_nodes)
+    cover = section.numbers("sum_hessian", np.float64, n_nodes)
+    default_left = section.numbers("default_left", np.int8, n_nodes) != 0
+    condition = section.numbers("split_conditions", np.float32, n_nodes)
+    if width == 1:
+        _check_leaves(section, left, right)
+        values = condition.reshape(-1, 1)
+    else:
+        values = _vectors_of(section, left, right, width, n_outputs)
+    category_set, sets = _sets_of(section, left)
+    swapped = category_set >= 0
+    return Tree(
+        left=np.where(swapped, right, left),
+        right=np.where(swapped, left, right),
+        feature=section.numbers("split_indices", np.int64, n_nodes),
+        threshold=np.nextafter(condition, np.float32(-np.inf)).astype(np.float64),
+        nan_left=default_left != swapped,
+        values=values * weight,
+        cover=cover,
+        node_id=np.arange(n_nodes),
+        category_set=category_set,
+        sets=sets,
+    )
+
+
+def _check_leaves(section: Section, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+    half = (left == -1) != (right == -1)
+    if half.any():
+        raise section.error(f"node {int(half.argmax())} has one child; expected two or none")
+
+
+def _vectors_of(
+    section: Section, left: NDArray[np.int64], right: NDArray[np.int64], width: int, n_outputs: int
+) -> NDArray[np.float32]:
+    """The values of leaves with one for each output; such a leaf keeps its number in place of a right child."""
+    if width != n_outputs:
+        raise section.error(f"size_leaf_vector is {width}; the model has {n_outputs} outputs")
+    if "leaf_weights" not in section:
+        raise UnsupportedModelError(
+            f"{section.where}: leaves with several values as XGBoost before 3.2 saved them cannot be read; load the"
+            " model with XGBoost 3.2 or later and save it again, or train with multi_strategy='one_output_per_tree'"
+        )
+    values = section.numbers("leaf_weights", np.float32)
+    rows, is_leaf = np.where(left == -1, right, 0), left == -1
+    if len(values) % width or (is_leaf & ((rows < 0) | (rows >= len(values) // width))).any():
+        raise section.error("leaf_weights has no row for one of the leaves")
+    return np.asarray(np.where(is_leaf[:, None], values.reshape(-1, width)[rows], np.float32(0)))
+
+
+def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int64], CategorySets]:
+    """(the set of each categorical node, -1 elsewhere; the sets)."""
+    n_nodes = len(left)
+    category_set = np.full(n_nodes, -1)
+    if "split_type" not in section:
+        return category_set, NO_SETS
+    is_categorical = (section.numbers("split_type", np.int8, n_nodes) == 1) & (left != -1)
+    nodes = section.numbers("categories_nodes", np.int64)
+    begin = section.numbers("categories_segments", np.int64, len(nodes))
+    sizes = section.numbers("categories_sizes", np.int64, len(nodes))
+    codes = section.numbers("categories", np.int64)
+    if ((nodes < 0) | (nodes >= n_nodes)).any() or (np.diff(nodes) <= 0).any():
+        raise section.error("categories_nodes do not rise within the tree's nodes")
+    if (
+        (begin < 0) | (sizes < 0) | (begin > len(codes)) | (sizes > len(codes) - begin)
+    ).any() or sizes.sum() > len(codes):
+        raise section.error("categories_segments and categories_sizes point outside of categories")
+    if ((codes < 0) | (codes >= LARGEST_CODE)).any():
+        raise section.error(
+            f"categories holds {codes.min()} to {codes.max()}; expected 0 to {LARGEST_CODE - 1}"
+        )
+    category_set[nodes] = np.arange(len(nodes))
+    if (is_categorical & (category_set < 0)).any():
+        raise section.error(f"node {int((is_categorical & (category_set < 0)).argmax())} has no categories")
+    lists = [codes[b : b + size].tolist() for b, size in zip(begin, sizes, strict=True)]
+    return np.where(is_categorical, category_set, -1), make_sets(lists)
