@@ -124,7 +124,7 @@ def test_kernels_pass_with_the_compiler_off_and_with_every_index_checked(switch:
     # A cache of its own: code compiled with other switches must not be found in it.
     environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     chosen = "test_walk or test_shapes or test_a_right_child"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
     done = subprocess.run(
         [*command, "--hypothesis-profile=slow-engine", __file__],
         capture_output=True,

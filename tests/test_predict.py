@@ -195,7 +195,7 @@ def test_a_package_without_pandas_never_imports_it() -> None:
         "from ensemble_compress import predict\n"
         "print(predict.as_rows([[1, 2]], n_features=2, dtype='float32').tolist())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[[1.0, 2.0]]\n"
 
 
