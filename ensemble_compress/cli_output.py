@@ -36,6 +36,8 @@ def show(heading: Sequence[str], tables: Sequence[displays.Table], notes: Sequen
     for table in tables:
         if table.rows:
             console.print()
+            if table.title:
+                console.print(Text(table.title, style="bold"))
             console.print(displays.rich_table(table))
     for line in notes:
         console.print(Text(f"- {line}", style="dim"))

@@ -40,11 +40,8 @@ class Point(NamedTuple):
 
 
 def rich_table(table: Table) -> RichTable:
-    """A Rich table that looks the same with and without colour."""
+    """The table without its title (which Rich would fold to the table's width), alike with and without colour."""
     drawn = RichTable(
-        title=Text(table.title) if table.title else None,
-        title_justify="left",
-        title_style="bold",
         box=RULED,
         show_edge=False,
         pad_edge=False,
@@ -78,6 +75,8 @@ def to_text(heading: Sequence[str], tables: Sequence[Table], notes: Sequence[str
     for table in tables:
         if table.rows:
             console.print()
+            if table.title:
+                console.print(Text(table.title))
             console.print(rich_table(table))
     if notes:
         console.print()

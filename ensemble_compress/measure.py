@@ -20,6 +20,8 @@ from ensemble_compress.forest import Forest
 MAX_TIMED_ROWS = 10_000
 """Batches longer than this say nothing new about the time a row."""
 
+MAX_REPEATS = 1000
+
 
 def answers(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
     """What `forest` predicts where its margins are `margin`, shape (n_rows, n_classes) or (n_rows, n_outputs) float64.
@@ -369,12 +371,14 @@ def _seconds(predict_rows: Callable[[Any], Any], rows: Any) -> float:
 def _medians(
     predictors: Mapping[str, Callable[[Any], Any]], inputs: Mapping[str, list[Any]], seconds: float
 ) -> dict[str, float]:
-    """Median seconds of a call, at least three calls and at most about `seconds` each."""
+    """Median seconds of a call; each predictor is called at least 3 times, and until its seconds or repeats are spent."""
     taken: dict[str, list[float]] = {name: [] for name in predictors}
-    turn = 0
-    while any(len(times) < 3 or sum(times) < seconds for times in taken.values()):
-        for name, predict_rows in predictors.items():
-            if len(taken[name]) < 3 or sum(taken[name]) < seconds:
-                taken[name].append(_seconds(predict_rows, inputs[name][turn % len(inputs[name])]))
-        turn += 1
+    left = dict.fromkeys(predictors, seconds)
+    for turn in range(MAX_REPEATS):
+        going = [name for name in predictors if turn < 3 or left[name] > 0]
+        for name in going:
+            taken[name].append(_seconds(predictors[name], inputs[name][turn % len(inputs[name])]))
+            left[name] -= taken[name][-1]
+        if not going:
+            break
     return {name: float(np.median(times)) for name, times in taken.items()}

@@ -188,12 +188,14 @@ class Report:
             parts = {
                 "teacher": _record(Measures, known["teacher"]),
                 "student": _record(Measures, known["student"]),
-                "score": None if score is None else (score[0], score[1]),
+                "score": None if score is None else tuple(None if s is None else float(s) for s in score),
                 "steps": tuple(_record(Step, step) for step in known.get("steps", ())),
                 "path": tuple(_record(PathPoint, point) for point in known.get("path", ())),
                 "notes": tuple(str(note) for note in known.get("notes", ())),
             }
             report = cls(**{**known, **parts})
+            if score is not None and len(score) != 2:
+                raise ValueError(f"{len(score)} scores instead of two")
             str(report)  # every value that is shown has the kind that it should have
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileError(
