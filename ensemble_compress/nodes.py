@@ -58,9 +58,7 @@ class CategorySets(NamedTuple):
 
 NO_SETS = CategorySets(np.zeros(1, np.int32), np.zeros(0, np.uint32))
 
-NODE_DTYPES = Nodes(
-    *(np.dtype(d) for d in ("i4", "f8", "i4", "?", "i4", "i4", "f8", "i4"))  # type: ignore[arg-type]
-)
+NODE_DTYPES: Any = Nodes(*map(np.dtype, ("i4", "f8", "i4", "?", "i4", "i4", "f8", "i4")))  # type: ignore[arg-type]
 
 FAULTS = {
     structure.BAD_RIGHT: "its right child does not begin where its left subtree ends",

@@ -54,11 +54,12 @@ def lay_out(
 
 
 @inlined
-def is_in_set(start: NDArray[np.int32], words: NDArray[np.uint32], s: int, x: float) -> bool:
+def is_in_set(start: NDArray[np.int32], words: NDArray[np.uint32], s: Any, x: float) -> Any:
     """Whether the code of `x` is in set `s`; NaN is in none."""
     if not (x >= 0 and x < 32.0 * (start[s + 1] - start[s])):
         return False
     code = np.int64(x)
+    # With bool(...) in place of the comparison the walk took twice as long.
     return (words[start[s] + (code >> 5)] >> np.uint32(code & 31)) & np.uint32(1) != 0
 
 
