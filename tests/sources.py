@@ -27,12 +27,12 @@ def syntax(path: Path) -> ast.Module:
 
 
 def tracked_files() -> list[Path]:
-    """The files that git keeps, or all of them where the sources came without git."""
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    """The files that git keeps or would keep, or all of them where the sources came without git."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listing.returncode == 0 and listing.stdout:
-        return [
-            ROOT / name for name in listing.stdout.decode().split("\0") if name and (ROOT / name).is_file()
-        ]
-    return [
-        path for path in ROOT.rglob("*") if path.is_file() and not any(p[0] == "." for p in path.parts[1:])
-    ]
+        names = listing.stdout.decode().split("\0")
+        return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+    paths = [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*"))]
+    hidden = [path for path in paths if any(part[0] == "." or part == "__pycache__" for part in path.parts)]
+    return [ROOT / path for path in paths if (ROOT / path).is_file() and path not in hidden]
