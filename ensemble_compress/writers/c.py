@@ -1,0 +1,383 @@
+"""A forest as freestanding C99: tables and one loop; only stdint.h, no malloc, no libm, no recursion, no floating point.
+
+The code is `c_runtime/forest.c` with the parts that a forest doesn't need left out and the constants of its tables
+filled in; the tables are those of `sizes.c_tables`. Floats are compared as integers by their bits, so that a
+microcontroller without an FPU decides exactly as the forest does, whatever the row.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.distinct import INPUT_LIMITS, Input
+from ensemble_compress.errors import ParameterError
+from ensemble_compress.forest import Forest
+from ensemble_compress.tables import MAX_FIELD, CTables, Optimize, c_tables
+from ensemble_compress.writers.atomic import write_atomically
+
+INPUT_TYPES = {"float": "float", "int16": "int16_t", "int8": "int8_t"}
+KEYWORDS = """
+alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl complex const const_cast
+constexpr continue default delete do double dynamic_cast else enum explicit export extern false float for friend goto
+if imaginary inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
+public register reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch
+template this thread_local throw true try typedef typeid typename typeof union unsigned using virtual void volatile
+wchar_t while xor xor_eq
+"""
+"""Of C and of C++, whose programs may include the header too."""
+
+
+def to_c(
+    forest: Forest,
+    *,
+    name: str = "model",
+    float_input: bool = True,
+    optimize: Optimize = "size",
+    single_header: bool = True,
+    input: Input | None = None,
+    file_name: str | None = None,
+) -> dict[str, str]:
+    """The C source of a forest, as text by file name.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    name : str
+        What all names in the source begin with; a C identifier.
+    float_input : bool
+        Whether rows hold floats; otherwise int16_t, and each threshold is rounded down to an integer, which decides
+        alike for rows of integers.
+    optimize : {"size", "speed"}
+        Fields of as many bits as they need, or of whole bytes.
+    single_header : bool
+        One header of static inline functions; otherwise a header of declarations and a source file.
+    input : {"float", "int16", "int8"}, optional
+        The type of a row's values, where `float_input` doesn't say enough.
+    file_name : str, optional
+        The files' name without suffix; `name` where None.
+
+    Returns
+    -------
+    dict of str to str
+        `{"model.h": ...}`, or `{"model.h": ..., "model.c": ...}`.
+
+    Raises
+    ------
+    ParameterError
+        `name` is no C identifier, or another argument is out of its range.
+    UnsupportedModelError
+        The thresholds don't fit an integer input.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> import ensemble_compress as ec
+    >>> files = to_c(ec.read(DecisionTreeClassifier().fit([[0], [1]], [0, 1])), name="door")
+    >>> "int door_predict(const door_input_t *row)" in files["door.h"]
+    True
+    """
+    _check_name(name)
+    file_name = file_name or name
+    input = input or ("float" if float_input else "int16")
+    tables = c_tables(forest, input, optimize)
+    code = _fill(_runtime("forest.c"), *_constants(tables, name, "static inline " if single_header else ""))
+    body = _table_text(tables, name) + "\n" + code
+    guard = f"{name.upper()}_H"
+    head = [_comment(tables, name, file_name, single_header), f"#ifndef {guard}\n#define {guard}\n"]
+    head += [
+        "#include <stdint.h>\n",
+        _macros(tables, name),
+        f"typedef {INPUT_TYPES[input]} {name}_input_t;\n",
+    ]
+    if single_header:
+        return {f"{file_name}.h": "\n".join([*head, body, "#endif\n"])}
+    declarations = [line[:-1] + ";" for line in _signatures(forest, name)]
+    declared = "\n".join(
+        ['#ifdef __cplusplus\nextern "C" {\n#endif', *declarations, "#ifdef __cplusplus\n}\n#endif\n"]
+    )
+    return {
+        f"{file_name}.h": "\n".join([*head, declared, "#endif\n"]),
+        f"{file_name}.c": f'#include "{file_name}.h"\n\n{body}',
+    }
+
+
+def write_c(
+    forest: Forest,
+    path: str | Path,
+    *,
+    name: str = "model",
+    float_input: bool = True,
+    optimize: Optimize = "size",
+    input: Input | None = None,
+) -> list[Path]:
+    """Write a forest as `path`: a single header for `.h`; for `.c` the source and its header beside it.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    path : str or Path
+        Where to; the suffix decides what.
+    name : str
+        What all names in the source begin with; a C identifier.
+    float_input : bool
+        Whether rows hold floats, or int16_t.
+    optimize : {"size", "speed"}
+        Fields of as many bits as they need, or of whole bytes.
+    input : {"float", "int16", "int8"}, optional
+        The type of a row's values, where `float_input` doesn't say enough.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ParameterError
+        The suffix is neither .h nor .c, or an argument is out of its range.
+    """
+    path = Path(path)
+    if path.suffix not in (".h", ".c"):
+        raise ParameterError(f"the path {str(path)!r} has the suffix {path.suffix!r}; expected '.h' or '.c'")
+    texts = to_c(
+        forest,
+        name=name,
+        float_input=float_input,
+        optimize=optimize,
+        single_header=path.suffix == ".h",
+        input=input,
+        file_name=path.stem,
+    )
+    for file_name, text in texts.items():
+        write_atomically(path.with_name(file_name), text.encode("ascii"))
+    return [path.with_name(file_name) for file_name in texts]
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name, re.ASCII) or name in KEYWORDS.split():
+        raise ParameterError(
+            f"name is {name!r}; expected a C identifier: letters, digits and underscores, a letter first, no keyword"
+        )
+
+
+def _runtime(file_name: str) -> str:
+    return (resources.files("ensemble_compress.writers") / "c_runtime" / file_name).read_text("ascii")
+
+
+def _fill(template: str, constants: dict[str, str], flags: set[str]) -> str:
+    """The template with its `@names@` filled in and only those `//if flag` blocks whose flag is set."""
+    lines, kept = [], [True]
+    for line in template.splitlines():
+        if line.startswith("//if "):
+            kept.append(kept[-1] and line[5:] in flags)
+        elif line == "//else":
+            kept[-1] = kept[-2] and not kept[-1]
+        elif line == "//end":
+            kept.pop()
+        elif kept[-1]:
+            lines.append(line)
+    return re.sub(r"@(\w+)@", lambda match: constants[match[1]], "\n".join(lines)) + "\n"
+
+
+def _constants(tables: CTables, name: str, api: str) -> tuple[dict[str, str], set[str]]:
+    layout = tables.layout
+    forest, tests, values, unit = layout.forest, layout.tests, layout.values, layout.unit
+
+    def units(n_bits: int) -> str:
+        return str(n_bits // unit)
+
+    def field(at: str, n_bits: int) -> str:
+        if n_bits == 0:
+            return "0u"
+        if unit == 1 and n_bits > MAX_FIELD:
+            return f"({name}_field({at}, 16u) | ({name}_field({at} + 16u, {n_bits - 16}u) << 16))"
+        return f"{name}_field({at}, {units(n_bits)}u)"
+
+    n_tests, n_outputs, row = (
+        len(tests.feature),
+        forest.n_outputs,
+        values.stored.shape[1] * values.value_width,
+    )
+    sets_at, start_width = layout.position("sets"), tests.set_start_width
+    is_vector = values.stored.shape[1] > 1
+    place = f"leaf + k * {units(values.value_width)}u" if is_vector else "leaf"
+    table = f"{layout.position('values')}u + {field('leaf', values.leaf_width)} * {units(row)}u"
+    constants = {
+        "name": name,
+        "api": api,
+        "tests_at": str(layout.position("tests")),
+        "test_width": units(tests.width),
+        "feature": field("at", tests.feature_width),
+        "stored": field(f"at + {units(tests.feature_width)}u", tests.stored_width),
+        "nan_left": _between(tests.nan_from, tests.nan_to, n_tests),
+        "first_set": str(tests.first_set),
+        "set_start": field(f"{sets_at}u + stored * {units(start_width)}u", start_width),
+        "set_end": field(f"{sets_at}u + (stored + 1u) * {units(start_width)}u", start_width),
+        "sets_at": str(sets_at + len(tests.set_starts) * start_width // unit),
+        "codes_a_unit": str(unit),
+        "key_of_zero": str(-INPUT_LIMITS.get(layout.input, (0, 0))[0]),
+        "shift": str(tests.shift),
+        "offset": str(tests.offset),
+        "trees_at": str(layout.position("structure")),
+        "count": f"{field('*at', layout.count_width)} + {layout.count_offset}u",
+        "count_width": units(layout.count_width),
+        "left_width": units(layout.left_width),
+        "number_width": units(tests.number_width),
+        "number": field("split + left_width", tests.number_width),
+        "leaf_width": units(values.leaf_width),
+        "values_of_leaf": "leaf" if values.is_inline else table,
+        "value": field(place, values.value_width),
+        "value_offset": str(values.offset % 2**32),
+        "n_trees": f"(uint32_t){name}_trees[k]"
+        if len(tables.trees_of_output)
+        else f"{len(layout.order) // (1 if is_vector else n_outputs)}u",
+        "n_outputs": str(n_outputs),
+        "bias": f"{name}_bias[k]" if len(tables.bias) else "0",
+    }
+    n_classes = 0 if forest.classes is None else len(forest.classes)
+    conditions = {
+        "trees": len(layout.order) > 0,
+        "bits": unit == 1,
+        "float": layout.input == "float",
+        "numeric": tests.first_set > 0,
+        "sets": tests.first_set < n_tests,
+        "vector": is_vector,
+        "classes": n_classes > 0,
+        "several": n_outputs > 1,
+        "binary": n_outputs == 1 and n_classes == 2,
+        "regression": n_classes == 0 and n_outputs == 1,
+    }
+    return constants, {flag for flag, holds in conditions.items() if holds}
+
+
+def _between(start: int, stop: int, n: int) -> str:
+    """Whether `test` is in start:stop, as an expression that no compiler calls always true."""
+    if start == stop:
+        return "0"
+    conditions = [f"test >= {start}u"] * (start > 0) + [f"test < {stop}u"] * (stop < n)
+    return " && ".join(conditions) or "1"
+
+
+def _table_text(tables: CTables, name: str) -> str:
+    arrays = {"tables": tables.stream, "bias": tables.bias, "trees": tables.trees_of_output}
+    return "\n".join(_array_text(f"{name}_{key}", array) for key, array in arrays.items() if len(array))
+
+
+def _array_text(name: str, array: NDArray[Any], a_line: int = 24) -> str:
+    # -2147483648 is no literal in C: it is the negation of a number too large for int32_t.
+    texts = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in array.tolist()]
+    lines = (",".join(texts[i : i + a_line]) for i in range(0, len(texts), a_line))
+    return f"static const {array.dtype}_t {name}[{len(array)}] = {{\n    " + ",\n    ".join(lines) + "\n};\n"
+
+
+def _signatures(forest: Forest, name: str) -> list[str]:
+    text = _fill(_runtime("forest.c"), *_constants(c_tables(forest), name, "@api@"))
+    return [line[5:] + " " for line in text.splitlines() if line.startswith("@api@")]
+
+
+def _macros(tables: CTables, name: str) -> str:
+    forest, upper = tables.layout.forest, name.upper()
+    numbers = {
+        "N_FEATURES": forest.n_features,
+        "N_CLASSES": 0 if forest.classes is None else len(forest.classes),
+        "N_OUTPUTS": forest.n_outputs,
+        "SCORE_SCALE": _scale(tables),
+    }
+    return "".join(f"#define {upper}_{key} {value}\n" for key, value in numbers.items())
+
+
+def _scale(tables: CTables) -> str:
+    unit = repr(float(np.ldexp(1.0, tables.layout.fixed.exponent)))
+    divisor = tables.layout.forest.divisor
+    return unit if divisor == 1.0 else f"({unit} / {divisor!r})"
+
+
+def _comment(tables: CTables, name: str, file_name: str, single_header: bool) -> str:
+    layout = tables.layout
+    forest, upper = layout.forest, name.upper()
+    lines = [
+        f"{name}: {forest.n_trees} trees, {forest.n_leaves} leaves, {len(layout.tests.feature)} distinct tests;"
+        f" {tables.n_bytes} bytes of tables.",
+        "Written by ensemble_compress. C99; needs stdint.h only: no malloc, no libm, no recursion.",
+        "",
+        f"    {name}_input_t row[{upper}_N_FEATURES] = {{ ... }};",
+        *_usage(forest, name, upper),
+        "",
+        f"A score times {upper}_SCORE_SCALE is the margin of the model"
+        + (
+            ", exactly."
+            if layout.fixed.is_exact
+            else f", to within {layout.fixed.bound / forest.divisor:.3g} (leaf values are rounded)."
+        ),
+        f"The prediction is the link of the margin: {forest.link}."
+        if forest.link != "identity"
+        else "The margin is the prediction.",
+        *_input_notes(layout.input, forest),
+        *_layout_notes(tables, name),
+        *([] if single_header else [f"Compile {file_name}.c with your program."]),
+        *_name_notes(forest),
+    ]
+    return "/*\n" + "\n".join(f" * {_plain(line)}".rstrip() for line in lines) + "\n */"
+
+
+def _usage(forest: Forest, name: str, upper: str) -> list[str]:
+    scores = [f"    int32_t scores[{upper}_N_OUTPUTS];", f"    {name}_scores(row, scores);"]
+    if forest.classes is not None:
+        return [f"    int label = {name}_predict(row); // 0 to {len(forest.classes) - 1}", *scores]
+    return [f"    int32_t score = {name}_predict(row);", *scores] if forest.n_outputs == 1 else scores
+
+
+def _input_notes(input: str, forest: Forest) -> list[str]:
+    if input != "float":
+        return [
+            "Rows hold integers; a threshold is rounded down, which decides alike for them. There is no missing value."
+        ]
+    missing = (
+        "A missing value is NaN." if forest.handles_nan else "The model has no rule for missing values (NaN)."
+    )
+    return ["Rows hold floats; decisions are exact for each of them. " + missing]
+
+
+def _layout_notes(tables: CTables, name: str) -> list[str]:
+    layout = tables.layout
+    if not len(layout.order):
+        return []
+    tests, values, unit = layout.tests, layout.values, "bits" if layout.unit == 1 else "bytes"
+    count, left = layout.count_width // layout.unit, layout.left_width // layout.unit
+    notes = [
+        "",
+        f"{name}_tables, all widths in {unit}:",
+        f"  at {layout.position('tests')}: tests of feature {tests.feature_width // layout.unit},"
+        f" threshold or set {tests.stored_width // layout.unit}",
+        f"  at {layout.position('structure')}: trees of count {count}; splits in pre-order of left count up to {left},"
+        f" test {tests.number_width // layout.unit}; leaves of {values.leaf_width // layout.unit}",
+    ]
+    if layout.parts["values"]:
+        notes.append(f"  at {layout.position('values')}: leaf values of {values.value_width // layout.unit}")
+    if layout.parts["sets"]:
+        notes.append(f"  at {layout.position('sets')}: category sets")
+    return notes
+
+
+def _name_notes(forest: Forest) -> list[str]:
+    notes = []
+    if forest.classes is not None and len(forest.classes) <= 100:
+        notes += [
+            "",
+            "Labels: " + ", ".join(f"{k} is {label}" for k, label in enumerate(forest.classes.tolist())),
+        ]
+    if forest.feature_names is not None and len(forest.feature_names) <= 1000:
+        notes += ["", "Features:", *(f"  {f} {column}" for f, column in enumerate(forest.feature_names))]
+    return notes
+
+
+def _plain(text: str) -> str:
+    """The text as a line of a C comment: nothing that ends it, continues it or isn't ASCII."""
+    text = text.encode("ascii", "replace").decode()
+    return re.sub(r"[^ -~]|\\|\?(?=\?)", " ", text).replace("*/", "* /").replace("/*", "/ *")
