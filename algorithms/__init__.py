@@ -1,0 +1,57 @@
+"""The compression methods, one a file: each a frozen record whose fields are its parameters and whose one verb is a call.
+
+`algorithm(forest, data)` returns another forest; `needs` says what it takes of the data, `guarantee` what it keeps:
+"exact" (the same margins to the bit), "bounded" (`bound(forest)` tells by how much they change at most) or "none".
+`measure` names the property of a forest that it never makes larger.
+"""
+
+from typing import Any, ClassVar, Literal, Protocol
+
+from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.prune_nodes import PruneNodes
+from ensemble_compress.algorithms.prune_trees import PruneTrees
+from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves
+from ensemble_compress.algorithms.quantize_thresholds import QuantizeThresholds
+from ensemble_compress.algorithms.refit_leaves import RefitLeaves
+from ensemble_compress.algorithms.share_thresholds import ShareThresholds
+from ensemble_compress.algorithms.simplify import Simplify
+from ensemble_compress.data import Data
+from ensemble_compress.forest import Forest
+
+
+class Algorithm(Protocol):
+    """What every compression method offers."""
+
+    needs: ClassVar[frozenset[str]]
+    guarantee: ClassVar[Literal["exact", "bounded", "none"]]
+    measure: ClassVar[str]
+
+    def __call__(self, forest: Forest, data: Data) -> Forest:
+        """The compressed forest."""
+        ...
+
+
+ALGORITHMS: tuple[Any, ...] = (
+    ClipLeaves,
+    PruneNodes,
+    PruneTrees,
+    QuantizeLeaves,
+    QuantizeThresholds,
+    RefitLeaves,
+    ShareThresholds,
+    Simplify,
+)
+"""Every algorithm; the contract test runs over all of them."""
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "ClipLeaves",
+    "PruneNodes",
+    "PruneTrees",
+    "QuantizeLeaves",
+    "QuantizeThresholds",
+    "RefitLeaves",
+    "ShareThresholds",
+    "Simplify",
+]

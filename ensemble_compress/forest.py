@@ -128,6 +128,18 @@ class Forest:
         return (self.n_nodes + self.n_trees) // 2
 
     @property
+    def n_values(self) -> int:
+        """Number of distinct rows of leaf values."""
+        return len(np.unique(self.values, axis=0))
+
+    @property
+    def n_thresholds(self) -> int:
+        """Number of distinct pairs of feature and threshold."""
+        numeric = (self.nodes.feature >= 0) & (self.nodes.category_set < 0)
+        pairs = np.stack([self.nodes.feature[numeric], self.nodes.threshold[numeric]])
+        return len(np.unique(pairs, axis=1).T)
+
+    @property
     def n_outputs(self) -> int:
         """Number of columns of the margin."""
         return len(self.bias)
@@ -247,13 +259,10 @@ class Forest:
 
     def decide(self, margin: NDArray[Any]) -> NDArray[np.intp]:
         """The class code of each row of margins: the largest wins, the lower code among equals."""
-        if self.n_outputs == 1:
-            return (
-                (margin[:, 0] > 0).astype(np.intp)
-                if len(self.classes) == 2
-                else np.zeros(len(margin), np.intp)
-            )  # type: ignore[arg-type]
-        return margin.argmax(axis=1)
+        if self.n_outputs > 1:
+            return np.asarray(margin.argmax(axis=1), np.intp)
+        has_two = self.classes is not None and len(self.classes) == 2
+        return np.asarray((margin[:, 0] > 0) & has_two, np.intp)
 
     def predict_proba(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """The probability of each class, shape (n_rows, n_classes).
@@ -335,8 +344,8 @@ class Forest:
             The row of `values` of each node that is a leaf afterwards, -1 at the splits; as before where None.
         """
         leaf = self.nodes.leaf if leaf is None else leaf
-        place = np.cumsum(keep) - keep
-        old = np.flatnonzero(keep)
+        place: NDArray[np.intp] = np.cumsum(keep) - keep
+        old: Any = np.flatnonzero(keep)
         is_leaf = leaf[old] >= 0
         nodes = Nodes(*(array[old] for array in self.nodes))
         nodes = nodes._replace(

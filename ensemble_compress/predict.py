@@ -150,7 +150,7 @@ def count_threads(n_rows: int, n_jobs: int | None = None) -> int:
     None means as many as the process may use: its CPU affinity and quota, and OMP_NUM_THREADS where it is set.
     A negative number counts from the end, as in joblib: -1 is all.
     """
-    available = joblib.cpu_count()
+    available: int = joblib.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if n_jobs is None:
         wanted = min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
@@ -192,6 +192,31 @@ def add_margins(trees: walk.Walk, rows: NDArray[Any], out: NDArray[Any], n_jobs:
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
     over_threads(lambda start, stop: walk.add_margins(trees, rows, start, stop, out), len(rows), n_jobs)
+
+
+def warm_up() -> None:
+    """Compile the prediction kernels and keep them on disk, so that the first prediction doesn't wait for it.
+
+    Takes a few seconds the first time and a fraction of one afterwards.
+    """
+    from ensemble_compress.nodes import NO_SETS, NODE_DTYPES, Nodes
+
+    nodes = Nodes(*(np.full(1, -1 if d.kind == "i" else 0, d) for d in NODE_DTYPES))
+    nodes = nodes._replace(leaf=np.zeros(1, np.int32))
+    for array in (*nodes, *NO_SETS):
+        array.setflags(write=False)
+    start, output = _read_only(np.array([0, 1], np.int32)), _read_only(np.zeros(1, np.int32))
+    for x_dtype in (np.float32, np.float64):
+        for value_dtype in (np.float32, np.float64):
+            trees = plan(nodes, NO_SETS, start, output, _read_only(np.zeros((1, 1), value_dtype)))
+            rows = np.zeros((1, 1), x_dtype)
+            find_leaves(trees, rows)
+            add_margins(trees, rows, np.zeros((1, 1), value_dtype))
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
 
 
 def _softmax(margin: NDArray[Any]) -> NDArray[Any]:

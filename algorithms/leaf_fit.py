@@ -1,0 +1,281 @@
+"""Fit the leaf values of a whole forest together: the solver under `RefitLeaves`, `PruneNodes` and `PruneTrees`.
+
+With the structure held fixed a forest is linear in its leaf values, and its loss is that of a generalised linear model
+whose columns are leaf indicators. The leaves of one tree are disjoint, so a Newton step for all of them at once has a
+closed form; passing over the trees in turn is block coordinate descent. The loss is linearised once a sweep, so the
+inner loop holds no exponentials: 2 loads and 2 multiply-adds for each (row, tree).
+
+Source: Ren, Cao, Wei and Sun, "Global Refinement of Random Forest", CVPR 2015, section 3 (joint refit of all leaves);
+the block Newton step is that of LogitBoost (Friedman, Hastie and Tibshirani, Annals of Statistics 28(2), 2000, section 4).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from ensemble_compress.data import Data
+from ensemble_compress.engines import kernel
+from ensemble_compress.errors import InputError
+from ensemble_compress.forest import Forest
+from ensemble_compress.predict import LINKS
+
+SQUARED, LOGISTIC, SOFTMAX, POISSON = range(4)
+_LOSS_OF_LINK = {"identity": SQUARED, "sigmoid": LOGISTIC, "softmax": SOFTMAX, "exp": POISSON}
+
+SMALLEST_CURVATURE = 0.01
+"""A floor under the curvature of a row: a saturated row must not send its leaf far away in one step."""
+
+LARGEST_STEP = 2.0
+"""The longest step of a leaf's margin in one pass, for the losses with an exponential in them."""
+
+
+def to_additive(forest: Forest) -> Forest:
+    """The forest as a sum that is fitted easily: float64 values, divisor 1, a link with a loss of its own.
+
+    An averaging classifier (link identity) becomes a sum of log-odds: one output for two classes. Its margins are the
+    averaged probabilities stretched around the uniform distribution; the stretch is a guess that the first refit mends.
+    """
+    values = forest.values.astype(np.float64) / forest.divisor
+    bias = forest.bias.astype(np.float64) / forest.divisor
+    link, stretch = forest.link, 1.0
+    if forest.is_classifier and link == "identity" and forest.n_outputs > 1:
+        stretch, n_classes = 6.0, forest.n_outputs
+        link = "sigmoid" if n_classes == 2 else "softmax"
+        values, bias = values - 1 / n_classes / max(forest.n_trees, 1), bias + 0.0
+        if n_classes == 2:
+            values, bias = values[:, 1:] - values[:, :1], bias[1:] - bias[:1]
+    elif link == "sigmoid2":
+        link, stretch = "sigmoid", 2.0
+    output = (
+        np.zeros(forest.n_trees, np.int32) if values.shape[1] == 1 and len(bias) == 1 else forest.tree_output
+    )
+    return replace(
+        forest, values=values * stretch, bias=bias * stretch, divisor=1.0, link=link, tree_output=output
+    )
+
+
+def targets(forest: Forest, data: Data, mix: float) -> NDArray[np.float64]:
+    """What to fit, shape (n_outputs, n_rows): labels (mix 0), the teacher's answers (mix 1) or a mixture.
+
+    `forest` is additive; its own answers stand in for the teacher's where `data` has none. A link without a loss of its
+    own (ranking scores, softplus) is fitted to the teacher's margins.
+    """
+    if forest.link not in _LOSS_OF_LINK:
+        return np.ascontiguousarray(forest.margin(data.X).T.astype(np.float64))
+    teacher = data.teacher
+    if mix > 0 or data.y is None:
+        if teacher is None:
+            teacher = predictions(forest, forest.margin(data.X))
+        taught = np.ascontiguousarray(_columns(teacher, forest).T)
+        if data.y is None or mix == 1:
+            return taught
+    labels = (
+        _one_hot(data.y, forest) if forest.is_classifier else np.atleast_2d(np.asarray(data.y, np.float64).T)
+    )
+    if labels.shape != (forest.n_outputs, data.n_rows):
+        raise InputError(f"y has shape {np.shape(data.y)}; the model has {forest.n_outputs} output(s)")
+    return labels if mix == 0 else (1 - mix) * labels + mix * taught
+
+
+def predictions(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
+    """What a teacher says to its student: a probability for each class, or the predicted value."""
+    answer = forest.probabilities(margin) if forest.is_classifier else LINKS[forest.link](margin)
+    return answer.astype(np.float64)
+
+
+def _columns(teacher: NDArray[np.float64], forest: Forest) -> NDArray[np.float64]:
+    return (
+        teacher[:, 1:]
+        if forest.is_classifier and forest.n_outputs == 1 and teacher.shape[1] == 2
+        else teacher
+    )
+
+
+def _one_hot(y: Any, forest: Forest) -> NDArray[np.float64]:
+    codes = np.asarray(y)
+    if forest.n_outputs == 1:
+        return codes[None, :].astype(np.float64)
+    return (codes[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
+
+
+@dataclass(eq=False)
+class LeafFit:
+    """The leaf values of a forest while they are being fitted.
+
+    Attributes
+    ----------
+    leaf : ndarray of shape (n_trees, n_rows) int32
+        The leaf of each row in each tree, numbered through the forest.
+    start : ndarray of shape (n_trees + 1,) int32
+        Tree t holds the leaves from `start[t]` to `start[t + 1]`.
+    output : ndarray of shape (n_trees,) int32
+        The margin's column that a tree adds to, -1 for all.
+    value : ndarray of shape (n_leaves, width) float64
+    bias : ndarray of shape (n_outputs,) float64
+    target : ndarray of shape (n_outputs, n_rows) float64
+    weight : ndarray of shape (n_rows,) float64
+    loss : int
+        SQUARED, LOGISTIC, SOFTMAX or POISSON.
+    penalty : float
+        Ridge penalty on every leaf value, in units of one row's curvature.
+    """
+
+    leaf: NDArray[np.int32]
+    start: NDArray[np.int32]
+    output: NDArray[np.int32]
+    value: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    target: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    loss: int
+    penalty: float
+
+    @classmethod
+    def of(cls, forest: Forest, data: Data, target: NDArray[np.float64], penalty: float) -> "LeafFit":
+        """The fit of an additive forest to `target`, starting from its own values. Costs one prediction."""
+        slot = np.cumsum(forest.is_leaf, dtype=np.int32) - 1
+        return cls(
+            leaf=np.ascontiguousarray(slot[forest.find_leaves(data.X)].T),
+            start=np.append(0, slot[forest.tree_start[1:] - 1] + 1).astype(np.int32),
+            output=forest.tree_output,
+            value=forest.values[forest.nodes.leaf[forest.is_leaf]].astype(np.float64),
+            bias=forest.bias.astype(np.float64),
+            target=target,
+            weight=np.ones(data.n_rows) if data.weight is None else data.weight,
+            loss=_LOSS_OF_LINK.get(forest.link, SQUARED),
+            penalty=penalty,
+        )
+
+    def margin(self) -> NDArray[np.float64]:
+        """The margins of all rows, shape (n_outputs, n_rows)."""
+        out = np.repeat(self.bias[:, None], self.leaf.shape[1], axis=1)
+        _add_leaves(self.leaf, self.output, self.value, out)
+        return out
+
+    def linearise(self, margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(negative gradient, curvature) of the loss at `margin`, both of shape (n_outputs, n_rows), weighted."""
+        predicted = _mean(self.loss, margin)
+        gradient = self.weight * (self.target - predicted)
+        if self.loss == SQUARED:
+            curvature = np.ones_like(predicted)
+        elif self.loss == POISSON:
+            curvature = np.maximum(predicted, SMALLEST_CURVATURE)
+        else:
+            # Twice the diagonal bounds the softmax's Hessian, whose off-diagonal terms are left out.
+            factor = 2.0 if self.loss == SOFTMAX else 1.0
+            curvature = np.maximum(factor * predicted * (1 - predicted), SMALLEST_CURVATURE)
+        return gradient, self.weight * curvature
+
+    def sweep(self, n_sweeps: int) -> None:
+        """Improve the bias and all leaves in place, `n_sweeps` times over. O(n_trees * n_rows * width) each."""
+        longest = np.inf if self.loss == SQUARED else LARGEST_STEP
+        for _ in range(n_sweeps):
+            gradient, curvature = self.linearise(self.margin())
+            step = gradient.sum(axis=1) / np.maximum(curvature.sum(axis=1), 1e-12)
+            self.bias += step
+            gradient -= step[:, None] * curvature
+            _sweep(self.leaf, self.start, self.output, self.value, gradient, curvature, self.penalty, longest)
+
+    def stretch(self) -> None:
+        """Scale all leaves by the one factor that fits best: a good start where the scale is a guess."""
+        rest = self.bias[:, None]
+        sums = self.margin() - rest
+
+        def loss(log_factor: float) -> float:
+            return self.mean_loss(rest + np.exp(log_factor) * sums)
+
+        self.value *= np.exp(
+            minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded", options={"xatol": 0.05}).x
+        )
+
+    def mean_loss(self, margin: NDArray[np.float64]) -> float:
+        """The mean loss of margins of shape (n_outputs, n_rows): half squares or cross-entropy, weighted."""
+        t, w = self.target, self.weight / self.weight.sum()
+        if self.loss == SQUARED:
+            each = 0.5 * np.square(margin - t)
+        elif self.loss == LOGISTIC:
+            each = np.logaddexp(0, margin) - t * margin
+        elif self.loss == SOFTMAX:
+            top = margin.max(axis=0)
+            each = (top + np.log(np.exp(margin - top).sum(axis=0)) - (t * margin).sum(axis=0))[None]
+        else:
+            each = np.exp(np.minimum(margin, 50.0)) - t * margin
+        return float((each.sum(axis=0) * w).sum())
+
+    def curvature_of_leaves(self, curvature: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The curvature of the loss along each leaf value, shape (n_leaves, width)."""
+        out = np.zeros_like(self.value)
+        _sum_leaves(self.leaf, self.output, curvature, out)
+        return out
+
+
+def _mean(loss: int, margin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the response at `margin`, classes along axis 0."""
+    if loss == SOFTMAX:
+        return LINKS["softmax"](margin.T).T
+    if loss == POISSON:
+        return np.asarray(np.exp(np.minimum(margin, 50.0)))
+    return LINKS["sigmoid" if loss == LOGISTIC else "identity"](margin)
+
+
+@kernel
+def _add_leaves(
+    leaf: NDArray[np.int32], output: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    for t in range(leaf.shape[0]):
+        for w in range(value.shape[1]):
+            row = out[output[t] if output[t] >= 0 else w]
+            for i in range(leaf.shape[1]):
+                row[i] += value[leaf[t, i], w]
+
+
+@kernel
+def _sum_leaves(
+    leaf: NDArray[np.int32], output: NDArray[np.int32], each: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    for t in range(leaf.shape[0]):
+        for w in range(out.shape[1]):
+            row = each[output[t] if output[t] >= 0 else w]
+            for i in range(leaf.shape[1]):
+                out[leaf[t, i], w] += row[i]
+
+
+@kernel
+def _sweep(
+    leaf: NDArray[np.int32],
+    start: NDArray[np.int32],
+    output: NDArray[np.int32],
+    value: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+    penalty: float,
+    longest: float,
+) -> None:
+    """One pass of block coordinate descent on the linearised loss; `gradient` is kept up to date."""
+    n_trees, n_rows = leaf.shape
+    largest = 1
+    for t in range(n_trees):
+        largest = max(largest, start[t + 1] - start[t])
+    sum_gradient, sum_curvature = np.empty(largest), np.empty(largest)
+    for t in range(n_trees):
+        first, n_leaves = start[t], start[t + 1] - start[t]
+        for w in range(value.shape[1]):
+            k = output[t] if output[t] >= 0 else w
+            g, h, of_row = gradient[k], curvature[k], leaf[t]
+            sum_gradient[:n_leaves] = 0.0
+            sum_curvature[:n_leaves] = 0.0
+            for i in range(n_rows):
+                sum_gradient[of_row[i] - first] += g[i]
+                sum_curvature[of_row[i] - first] += h[i]
+            for j in range(n_leaves):
+                step = (sum_gradient[j] - penalty * value[first + j, w]) / (
+                    sum_curvature[j] + penalty + 1e-12
+                )
+                step = min(max(step, -longest), longest)
+                value[first + j, w] += step
+                sum_gradient[j] = step
+            for i in range(n_rows):
+                g[i] -= h[i] * sum_gradient[of_row[i] - first]

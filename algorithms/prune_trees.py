@@ -1,0 +1,239 @@
+"""Drop whole trees: the best subset as it is, or a few trees with weights."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import nnls
+from sklearn.linear_model import lars_path_gram
+
+from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
+from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of
+from ensemble_compress.data import Data
+from ensemble_compress.forest import Forest
+
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class PruneTrees:
+    """Keep a subset of the trees.
+
+    The loss is taken to second order around the forest's margins (for an averaging forest it is the squared error of the
+    average), so that everything is decided from the trees' Gram matrix.
+
+    Parameters
+    ----------
+    n_trees : int or float
+        Trees to keep: a number, or a share of what there is.
+    method : {"contribution", "l1", "nnls"}
+        "contribution": trees are taken one by one, each time the one that lowers the loss most, and keep their weight.
+        "l1": the trees that a non-negative lasso keeps, reweighted without its shrinkage.
+        "nnls": non-negative least squares on all trees, the heaviest kept and reweighted.
+    mix : float
+        What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1.
+
+    Notes
+    -----
+    Guarantee: none. Cost: O(n_trees**2 * n_rows * width) once, trees of different outputs apart.
+
+    References
+    ----------
+    Margineantu and Dietterich, "Pruning adaptive boosting", ICML 1997, section 2 (reduce-error pruning, the greedy
+    order); Lu, Wu, Zhu and Bongard, "Ensemble pruning via individual contribution ordering", KDD 2010; Buschjaeger and
+    Morik, "Joint leaf-refinement and ensemble pruning through L1 regularization", DMKD 37, 2023, section 4 (weights by
+    L1).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> import ensemble_compress as ec
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> forest = ec.read(RandomForestClassifier(30, random_state=0).fit(X, y))
+    >>> ec.algorithms.PruneTrees(n_trees=8)(forest, ec.Data(forest.rows(X), y)).n_trees
+    8
+    """
+
+    n_trees: int | float = 0.5
+    method: Literal["contribution", "l1", "nnls"] = "contribution"
+    mix: float = 0.5
+
+    needs: ClassVar[frozenset[str]] = frozenset({"X"})
+    guarantee: ClassVar[Literal["exact", "bounded", "none"]] = "none"
+    measure: ClassVar[str] = "n_trees"
+
+    def __post_init__(self) -> None:
+        count_of(self, "n_trees", 1)
+        check_choice(self, "method", ("contribution", "l1", "nnls"))
+        check_range(self, "mix", 0, 1)
+
+    def __call__(self, forest: Forest, data: Data) -> Forest:
+        """The forest of at most `n_trees` trees; unchanged if it has no more."""
+        n_trees = count_of(self, "n_trees", forest.n_trees)
+        if n_trees >= forest.n_trees:
+            return forest
+        if self.method == "contribution":
+            return keep_trees(forest, np.sort(self.order(forest, data)[:n_trees]))
+        problems = _problems(forest, data, self.mix)
+        weight = np.zeros(forest.n_trees)
+        for problem, share in zip(problems, _shares(problems, n_trees), strict=True):
+            solve = _lasso_weights if self.method == "l1" else _nnls_weights
+            weight[problem.trees] = solve(problem, share)
+        return _reweigh(forest, weight)
+
+    def order(self, forest: Forest, data: Data) -> NDArray[np.intp]:
+        """The trees by contribution, the most useful first, shape (n_trees,); a prefix is the best subset found."""
+        is_average = forest.divisor > 1
+        found = [_greedy(problem, is_average) for problem in _problems(forest, data, self.mix)]
+        trees = np.concatenate([trees for trees, _ in found])
+        gain = np.concatenate([gain for _, gain in found])
+        return np.asarray(trees[np.argsort(-gain, kind="stable")])
+
+
+def keep_trees(forest: Forest, trees: NDArray[np.intp]) -> Forest:
+    """The forest of these trees; an average stays an average."""
+    divisor = forest.divisor * len(trees) / forest.n_trees if forest.divisor > 1 else 1.0
+    return replace(forest.take(trees), divisor=divisor)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Least squares over the trees of one output (or all): `0.5 * w' gram w - linear' w` is the loss of tree weights w."""
+
+    trees: NDArray[np.intp]
+    gram: NDArray[np.float64]
+    linear: NDArray[np.float64]
+
+
+def _problems(forest: Forest, data: Data, mix: float) -> list[_Problem]:
+    """One problem for each output that has trees of its own, or one for all."""
+    residual, curvature = _working_response(forest, data, mix)
+    groups: list[tuple[int, NDArray[np.intp]]] = [(-1, np.arange(forest.n_trees))]
+    if forest.values.shape[1] == 1:
+        groups = [(k, np.flatnonzero(forest.tree_output == k)) for k in range(forest.n_outputs)]
+    return [_problem(forest, data, k, trees, residual, curvature) for k, trees in groups if len(trees)]
+
+
+def _working_response(
+    forest: Forest, data: Data, mix: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(what the sum of the trees should be, its weight), both of shape (n_outputs, n_rows)."""
+    margin = forest.margin(data.X).T.astype(np.float64)
+    if forest.is_classifier and forest.link == "identity" and forest.n_outputs > 1:
+        wanted = _probabilities_wanted(forest, data, mix, margin)
+        weight = np.ones(data.n_rows) if data.weight is None else data.weight
+        return wanted, np.broadcast_to(weight, wanted.shape)
+    additive = to_additive(forest)
+    fit = LeafFit.of(additive.take([]), data, targets(additive, data, mix), 0.0)
+    scale = 2.0 if forest.link == "sigmoid2" else 1.0
+    gradient, curvature = fit.linearise(margin * scale)
+    return margin - forest.bias[:, None] / forest.divisor + gradient / np.maximum(
+        curvature, 1e-12
+    ) / scale, curvature
+
+
+def _probabilities_wanted(
+    forest: Forest, data: Data, mix: float, margin: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    teacher = margin if data.teacher is None else data.teacher.T
+    if data.y is None or mix == 1:
+        return teacher
+    labels = (np.asarray(data.y)[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
+    return (1 - mix) * labels + mix * teacher
+
+
+def _problem(
+    forest: Forest,
+    data: Data,
+    output: int,
+    trees: NDArray[np.intp],
+    wanted: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+) -> _Problem:
+    part = forest if len(trees) == forest.n_trees else forest.take(trees)
+    outputs = slice(None) if output < 0 else slice(output, output + 1)
+    gram, linear = np.zeros((len(trees), len(trees))), np.zeros(len(trees))
+    for first in range(0, data.n_rows, ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        each = part.values[part.nodes.leaf[part.find_leaves(data.X[rows])]] / forest.divisor
+        root = np.sqrt(curvature[outputs, rows]).T[:, None, :]
+        columns = (each * root).transpose(1, 0, 2).reshape(len(trees), -1)
+        gram += columns @ columns.T
+        linear += columns @ (wanted[outputs, rows].T * root[:, 0]).reshape(-1)
+    return _Problem(trees, gram, linear)
+
+
+def _greedy(problem: _Problem, is_average: bool) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """(the trees in the order in which they help most, falling marks by which problems can be merged)."""
+    n = len(problem.trees)
+    # An average of k of the n trees weighs each of them n / k times what it weighs in the whole.
+    factor = n if is_average else 1.0
+    gram, linear = problem.gram * factor**2, problem.linear * factor
+    with_chosen, norm, inner = np.zeros(n), 0.0, 0.0
+    order, gain, left = np.empty(n, np.intp), np.empty(n), np.ones(n, bool)
+    before = 0.0
+    for k in range(n):
+        share = 1 / (k + 1) if is_average else 1.0
+        loss = 0.5 * share**2 * (norm + 2 * with_chosen + np.diagonal(gram)) - share * (inner + linear)
+        best = int(np.where(left, loss, np.inf).argmin())
+        norm += 2 * with_chosen[best] + gram[best, best]
+        inner += linear[best]
+        with_chosen += gram[best]
+        left[best] = False
+        order[k], gain[k] = best, before - loss[best]
+        before = loss[best]
+    return problem.trees[order], np.minimum.accumulate(gain)
+
+
+def _shares(problems: list[_Problem], n_trees: int) -> list[int]:
+    """How many trees each problem may keep, in proportion, at least one."""
+    total = sum(len(problem.trees) for problem in problems)
+    return [max(1, n_trees * len(problem.trees) // total) for problem in problems]
+
+
+def _solve_nnls(problem: _Problem, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    gram = problem.gram[np.ix_(chosen, chosen)]
+    ridge = 1e-6 * max(float(np.trace(gram)) / len(chosen), 1e-12)
+    upper = cholesky(gram + ridge * np.eye(len(chosen)))
+    weights, _ = nnls(upper, solve_triangular(upper, problem.linear[chosen], trans="T"))
+    return np.asarray(weights)
+
+
+def _nnls_weights(problem: _Problem, n_trees: int) -> NDArray[np.float64]:
+    every = np.arange(len(problem.trees))
+    weight = _solve_nnls(problem, every)
+    heaviest = np.argsort(-np.square(weight) * np.diagonal(problem.gram), kind="stable")[:n_trees]
+    return _reweighted(problem, heaviest[weight[heaviest] > 0])
+
+
+def _lasso_weights(problem: _Problem, n_trees: int) -> NDArray[np.float64]:
+    scale = np.sqrt(np.maximum(np.diagonal(problem.gram), 1e-300))
+    # A constant column or a copy of another one would stop the path: the ridge keeps them apart.
+    gram = problem.gram / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))
+    _, _, coefficients = lars_path_gram(
+        problem.linear / scale, gram, n_samples=1, method="lasso", positive=True, max_iter=4 * n_trees
+    )
+    n_kept = (coefficients > 0).sum(axis=0)
+    last = int(np.flatnonzero(n_kept <= n_trees).max(initial=0))
+    return _reweighted(problem, np.flatnonzero(coefficients[:, last] > 0))
+
+
+def _reweighted(problem: _Problem, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    weight = np.zeros(len(problem.trees))
+    if len(chosen):
+        weight[chosen] = _solve_nnls(problem, chosen)
+    return weight
+
+
+def _reweigh(forest: Forest, weight: NDArray[np.float64]) -> Forest:
+    """The trees of positive weight, the weight multiplied into their leaves."""
+    kept = np.flatnonzero(weight > 0)
+    part = forest.take(kept)
+    leaf_tree = part.tree_of_node[part.is_leaf]
+    values: Any = (
+        part.values[part.nodes.leaf[part.is_leaf]].astype(np.float64) * weight[kept][leaf_tree][:, None]
+    )
+    return part.with_values(values, part.bias.astype(np.float64))
