@@ -77,10 +77,7 @@ def open_table(path: Path) -> Any:
         raise InputError(f"{path}: no such file; expected a table (.csv or .parquet)")
     is_parquet = _is_parquet(path)
     try:
-        # pandas' fast parser may miss the nearest float by one unit, which is enough to cross a threshold
-        table = (
-            pandas.read_parquet(path) if is_parquet else pandas.read_csv(path, float_precision="round_trip")
-        )
+        table = pandas.read_parquet(path) if is_parquet else pandas.read_csv(path, **_exactly(pandas))
     except ImportError as error:
         raise MissingPackageError(f"{path}: reading Parquet needs pyarrow: {FRAMES}") from error
     except (ValueError, OSError) as error:  # pandas' and Arrow's parser errors are ValueErrors
@@ -89,6 +86,12 @@ def open_table(path: Path) -> Any:
     if len(table) == 0:
         raise InputError(f"{path} has no rows below its heading")
     return table
+
+
+def _exactly(pandas: Any) -> dict[str, str]:
+    """Make CSV's numbers the nearest floats: one unit off is enough to cross a threshold. Needless since pandas 3.1."""
+    version = tuple(int(part) for part in pandas.__version__.split(".")[:2])
+    return {"float_precision": "round_trip"} if version < (3, 1) else {}
 
 
 def _pandas() -> Any:
@@ -141,6 +144,11 @@ def rows(table: Any, forest: Forest, path: Path) -> Any:
         The table's file, for messages.
     """
     names = forest.feature_names
+    if names is not None and not set(names) <= set(table.columns):
+        underscored = table.set_axis([str(c).replace(" ", "_") for c in table.columns], axis=1)
+        table = (
+            underscored if set(names) <= set(underscored.columns) else table
+        )  # LightGBM's names have no blanks
     if names is not None and set(names) <= set(table.columns):
         table = table[list(names)]
     elif names is not None and not _are_made_up(names):
@@ -364,6 +372,8 @@ def parse_steps(text: str) -> Any:
     known = {kind.__name__: kind for kind in algorithms.ALGORITHMS}
     try:
         calls = ast.parse(f"[{text}]", mode="eval").body.elts  # type: ignore[attr-defined]
+        if not calls:
+            raise ValueError("it names none")
         return [_parse_step(call, known) for call in calls]
     except (SyntaxError, ValueError, AttributeError, TypeError) as error:
         raise ParameterError(

@@ -55,13 +55,13 @@ def describe(path: Path, forest: Any) -> dict[str, dict[str, Any]]:
     classes = None if forest.classes is None else forest.classes.tolist()
     model = {
         "task": "regression" if classes is None else "classification",
-        "features": forest.n_features,
+        "columns": forest.n_features,
         "outputs": forest.n_outputs,
         "classes": classes,
         "link": forest.link,
         "input": forest.x_dtype,
         "missing values": "by a rule" if forest.handles_nan else "refused",
-        "feature names": None if forest.feature_names is None else list(forest.feature_names),
+        "names of columns": None if forest.feature_names is None else list(forest.feature_names),
     }
     return {
         "Model": model,
@@ -78,12 +78,19 @@ def describe(path: Path, forest: Any) -> dict[str, dict[str, Any]]:
 def facts_table(title: str, facts: Mapping[str, Any]) -> displays.Table:
     """Facts by name as a table."""
     rows = tuple(
-        (name(key), ", ".join(map(str, value)) if isinstance(value, list) else number(value))
+        (name(key), _some(value) if isinstance(value, list) else number(value))
         for key, value in facts.items()
     )
     return displays.Table(title, ("", "value"), rows)
 
 
+def _some(values: list[Any]) -> str:
+    """The first few of the values, as text; JSON has them all."""
+    shown = ", ".join(str(value) for value in values[:NAMES_SHOWN])
+    return shown if len(values) <= NAMES_SHOWN else f"{shown}, ... ({len(values)})"
+
+
+NAMES_SHOWN = 4
 SCORES_SHOWN = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "r2", "rmse", "mae")
 
 

@@ -21,6 +21,8 @@ NAMES = {
     "mean_difference": "mean prediction difference",
     "batch": "a row in a batch",
     "single": "one row alone",
+    "batch_us": "microseconds a row, in a batch",
+    "single_us": "microseconds, one row alone",
     "own_batch": "a row in a batch, own library",
     "own_single": "one row alone, own library",
 }
