@@ -199,22 +199,20 @@ def warm_up() -> None:
 
     Takes a few seconds the first time and a fraction of one afterwards.
     """
-    from ensemble_compress.nodes import NO_SETS, NODE_DTYPES, Nodes
-
-    nodes = Nodes(*(np.full(1, -1 if d.kind == "i" else 0, d) for d in NODE_DTYPES))
-    nodes = nodes._replace(leaf=np.zeros(1, np.int32))
-    for array in (*nodes, *NO_SETS):
-        array.setflags(write=False)
-    start, output = _read_only(np.array([0, 1], np.int32)), _read_only(np.zeros(1, np.int32))
-    for x_dtype in (np.float32, np.float64):
-        for value_dtype in (np.float32, np.float64):
-            trees = plan(nodes, NO_SETS, start, output, _read_only(np.zeros((1, 1), value_dtype)))
+    index, words = _read_only(np.zeros(1, np.int32)), _read_only(np.zeros(0, np.uint32))
+    tree_start = _read_only(np.array([0, 1], np.int32))
+    record = _read_only(np.array([(np.nan, 0, 0)], walk.RECORD))
+    for value_dtype in (np.float32, np.float64):
+        values = _read_only(np.zeros((1, 1), value_dtype))
+        one_leaf = walk.Walk(record, index, index, words, tree_start, index, values)
+        for x_dtype in (np.float32, np.float64):
             rows = np.zeros((1, 1), x_dtype)
-            find_leaves(trees, rows)
-            add_margins(trees, rows, np.zeros((1, 1), value_dtype))
+            find_leaves(one_leaf, rows)
+            add_margins(one_leaf, rows, np.zeros((1, 1), value_dtype))
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Read-only arrays are another type to Numba, and those of a Forest are."""
     array.setflags(write=False)
     return array
 
