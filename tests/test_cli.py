@@ -183,7 +183,9 @@ def test_text_is_a_level_where_the_model_stores_levels(tmp_path, library):
     table = X_TRAIN.assign(town=pd.Categorical(RANDOM.choice(["Bonn", "Ulm", "Hof"], len(X_TRAIN))))
     y = (table["town"] == "Ulm") ^ (table["age"] > 0)
     if library == "xgboost":
-        model = xgboost.XGBClassifier(n_estimators=5, max_depth=3, n_jobs=1).fit(table, y)
+        model = xgboost.XGBClassifier(n_estimators=5, max_depth=3, n_jobs=1, enable_categorical=True).fit(
+            table, y
+        )
         model.save_model(tmp_path / "model.json")
     else:
         model = lightgbm.LGBMClassifier(n_estimators=5, min_child_samples=5, verbose=-1, n_jobs=1).fit(
