@@ -132,7 +132,7 @@ def column(table: Any, name: str, path: Path) -> Any:
 
 
 def rows(table: Any, forest: Forest, path: Path) -> Any:
-    """The columns that the model reads: a DataFrame, or an array where the model's names are numbers in disguise.
+    """The columns that the model reads, under the model's names; an array where it knows neither names nor levels.
 
     Parameters
     ----------
@@ -162,9 +162,9 @@ def rows(table: Any, forest: Forest, path: Path) -> Any:
             f" without storing their names; keep those {forest.n_features} columns, in the order of training"
         )
     _check_text(table, forest, path)
-    if names is not None and list(table.columns) != list(names):
+    if names is not None:
         return table.set_axis(list(names), axis=1)
-    return table
+    return table if forest.categories is not None else table.to_numpy(np.float64, na_value=np.nan)
 
 
 def _are_made_up(names: Sequence[str]) -> bool:

