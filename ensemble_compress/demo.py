@@ -84,7 +84,7 @@ def _models() -> dict[str, Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
     return {
-        "random forest": RandomForestClassifier(300, n_jobs=-1, random_state=0),
+        "random forest": RandomForestClassifier(300, random_state=0),
         "gradient boosting": HistGradientBoostingClassifier(
             max_iter=60, max_leaf_nodes=15, min_samples_leaf=5, random_state=0
         ),
@@ -166,6 +166,7 @@ def _show_checks(checks: list[Check], n_rows: int) -> bool:
         else "Some labels differ from Python's: please report this."
     )
     cells = tuple((c.file.name, number(c.n_bytes), f"{c.n_equal} of {n_rows}") for c in checks)
-    table = Table("", ("file", "bytes", "labels equal to Python's"), cells)
-    show(["", "Exported, compiled and run on this machine"], [table], [verdict])
+    title = "Exported, compiled and run on this machine"
+    show([], [Table(title, ("file", "bytes", "labels equal to Python's"), cells)])
+    show(["", verdict], [])
     return is_equal

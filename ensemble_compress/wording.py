@@ -62,8 +62,8 @@ def number(value: object) -> str:
         return "-"
     if isinstance(value, (bool, str)):
         return str(value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 1000):
-        return f"{int(value):,}"
+    if isinstance(value, int) or (isinstance(value, float) and 1000 <= abs(value) < 1e15):
+        return f"{value:,.0f}"
     if isinstance(value, float) and 0.0001 <= abs(value) < 10:
         return f"{value:.4f}"
     return f"{value:.4g}"
