@@ -232,7 +232,7 @@ class Report:
 def make_report(
     teacher: Forest,
     student: Forest,
-    data: Data,
+    data: Data | None,
     *,
     model: Any = None,
     student_answers: NDArray[Any] | None = None,
@@ -246,8 +246,8 @@ def make_report(
     ----------
     teacher, student : Forest
         The model as it was read, and what compression made of it.
-    data : Data
-        Rows, labels and weights. `data.teacher`, where it is known, is scored in the teacher's place: its answers
+    data : Data or None
+        Rows, labels and weights; None leaves scores, agreement and speed out. `data.teacher`, where it is known, is scored in the teacher's place: its answers
         on rows that it was not fitted on.
     model : object, optional
         The teacher as it was given, for the bytes of its pickle and of its library's file.
@@ -265,18 +265,24 @@ def make_report(
     -------
     Report
     """
+    scoring = stated.setdefault("scoring", "accuracy" if teacher.is_classifier else "r2")
+    columns = (
+        Measures(_teacher_bytes(model, teacher), measure.structure(teacher)),
+        Measures(_student_bytes(student), measure.structure(student)),
+    )
+    if data is None:
+        return Report(*columns, **stated)
     margins = teacher.margin(data.X), student.margin(data.X)
     scores = (
         _scores(teacher, margins[0], data.teacher, data),
         _scores(student, margins[1], student_answers, data),
     )
-    speed = _speed(teacher, student, data, model, rows) if measure_speed else ({}, {})
-    scoring = stated.setdefault("scoring", "accuracy" if teacher.is_classifier else "r2")
     if scoring in scores[0]:
         stated.setdefault("score", (scores[0][scoring], scores[1][scoring]))
+    speed = _speed(teacher, student, data, model, rows) if measure_speed else ({}, {})
     return Report(
-        Measures(_teacher_bytes(model, teacher), measure.structure(teacher), scores[0], speed[0]),
-        Measures(_student_bytes(student), measure.structure(student), scores[1], speed[1]),
+        replace(columns[0], scores=scores[0], speed_us=speed[0]),
+        replace(columns[1], scores=scores[1], speed_us=speed[1]),
         agreement=measure.agreement(teacher, student, *margins),
         n_rows=data.n_rows,
         **stated,

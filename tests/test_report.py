@@ -171,6 +171,12 @@ def test_without_labels_there_are_no_scores_but_agreement(pair):
     assert "Scores" not in str(report)
 
 
+def test_without_rows_there_are_sizes_only(pair):
+    report = make_report(*pair, None, target="cortex-m0")
+    assert (report.n_rows, report.agreement, report.score, report.student.scores) == (0, {}, None, {})
+    assert [table.title for table in displays.report_tables(report) if table.rows] == ["Bytes", "Structure"]
+
+
 def test_a_regression_report_has_regression_scores():
     model = RandomForestRegressor(5, max_depth=3, random_state=0).fit(X, X[:, 0])
     teacher = read(model)
