@@ -1,0 +1,87 @@
+"""Which candidate to take: the smallest that loses no more than the tolerance, or the best that fits the budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
+
+from ensemble_compress.paths import Key
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rounds said of one candidate.
+
+    Attributes
+    ----------
+    drop : float
+        Mean loss of score against the teacher, over the rounds.
+    score : float
+        Mean score.
+    error : float
+        Standard error of `drop`.
+    smooth_drop : float
+        `drop` after smoothing along the path.
+    """
+
+    drop: float
+    score: float
+    error: float
+    smooth_drop: float = 0.0
+
+
+def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
+    """The verdicts with drops that never fall as a model of one kind gets smaller.
+
+    The smallest of many candidates that pass a test by themselves is a lucky one. Isotonic regression lends each the
+    strength of its neighbours: between two sizes the loss can only grow.
+    """
+    out = dict(verdicts)
+    for way, finish in dict.fromkeys((key.way, key.finish) for key in verdicts):
+        keys = sorted(
+            (key for key in verdicts if (key.way, key.finish) == (way, finish)), key=lambda key: -key.size
+        )
+        drops = [verdicts[key].drop for key in keys]
+        smooth = IsotonicRegression().fit_transform(np.arange(len(keys)), drops)
+        for key, value in zip(keys, smooth, strict=True):
+            v = verdicts[key]
+            out[key] = Verdict(v.drop, v.score, v.error, float(value))
+    return out
+
+
+def within_tolerance(
+    verdicts: Mapping[Key, Verdict], sizes: Mapping[Key, int], tolerance: float, confidence: float | None
+) -> list[Key]:
+    """The candidates that lose no more than `tolerance`, the smallest first.
+
+    Parameters
+    ----------
+    verdicts : mapping
+        By key.
+    sizes : mapping
+        Bytes by key.
+    tolerance : float
+        Largest loss of score.
+    confidence : float, optional
+        None goes by the smoothed estimate. Otherwise candidates are tested from the largest down and the first
+        failure ends it (fixed-sequence testing, Maurer, Hothorn and Lehmacher 1995), so that the probability of taking
+        one that loses more is below `1 - confidence`, however many were tested.
+    """
+    if confidence is None:
+        passed = [key for key, verdict in verdicts.items() if verdict.smooth_drop <= tolerance]
+    else:
+        passed = []
+        quantile = float(norm.ppf(confidence))
+        for key in sorted(verdicts, key=lambda key: -sizes[key]):
+            if verdicts[key].drop + quantile * verdicts[key].error > tolerance:
+                break
+            passed.append(key)
+    return sorted(passed, key=lambda key: sizes[key])
+
+
+def best_that_fits(verdicts: Mapping[Key, Verdict], sizes: Mapping[Key, int], max_bytes: int) -> Key | None:
+    """The candidate of the smallest loss within `max_bytes`, the smaller one among equals; None if none fits."""
+    fitting: Sequence[Key] = [key for key in verdicts if sizes[key] <= max_bytes]
+    return min(fitting, key=lambda key: (verdicts[key].smooth_drop, sizes[key]), default=None)

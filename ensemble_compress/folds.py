@@ -1,0 +1,364 @@
+"""Rounds of judgement: who teaches, which rows the student is fitted on, and which rows neither of them has seen.
+
+A teacher's score counts only on rows that it was not trained on, and soft targets are worth most where the teacher did
+not see the row: an ensemble knows its training labels by heart, and a student of such answers learns the noise in them.
+So a teacher that can be trained again is: once without each fold for the score, and, where it has no out-of-bag rows,
+once without each pair of folds for the targets of the students that one of the two folds judges.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import _safe_indexing
+
+from ensemble_compress.algorithms.leaf_fit import predictions
+from ensemble_compress.algorithms.refit_leaves import RefitLeaves
+from ensemble_compress.data import Data
+from ensemble_compress.errors import EnsembleCompressError, InputError
+from ensemble_compress.forest import Forest
+from ensemble_compress.judge import Answers
+from ensemble_compress.readers import read
+
+N_FOLDS = 4
+
+HONEST_REFIT = RefitLeaves(mix=0.0, penalty=30.0, n_sweeps=8)
+"""How leaves are refitted out of fold where the teacher cannot be trained again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A teacher and the rows that came with it.
+
+    Attributes
+    ----------
+    model : object
+        The teacher as it was given.
+    forest : Forest
+        The teacher.
+    data : Data
+        The rows as the forest reads them, labels as codes.
+    X, y : array-like
+        The rows and labels as they were given, for training the teacher again.
+    random_state : int
+        Seed of the folds.
+    n_jobs : int, optional
+        Teachers trained at a time.
+    """
+
+    model: Any
+    forest: Forest
+    data: Data
+    X: Any
+    y: Any
+    random_state: int = 0
+    n_jobs: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One judgement.
+
+    Attributes
+    ----------
+    teacher : Forest
+        What is compressed in this round.
+    fit : Data
+        The rows that the student is fitted on, with the teacher's answers as soft targets.
+    judge : Data
+        Rows that the student is judged on.
+    reference : Answers
+        The teacher's answers on those.
+    rows : ndarray
+        Which of the task's rows the judged ones are.
+    """
+
+    teacher: Forest
+    fit: Data
+    judge: Data
+    reference: Answers
+    rows: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """All judgements of a task, and the data that the final student is fitted on.
+
+    Attributes
+    ----------
+    rounds : tuple of Round
+        Empty where nothing can be judged.
+    final : Data
+        All rows, with the best answers of the teacher that there are.
+    reference : str
+        How the teacher's score was obtained.
+    notes : tuple of str
+        What the reader of the report has to know.
+    """
+
+    rounds: tuple[Round, ...]
+    final: Data
+    reference: str
+    notes: tuple[str, ...] = ()
+
+
+def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
+    """The rounds that suit the task.
+
+    Parameters
+    ----------
+    task : Task
+        Teacher and rows.
+    held_out : Data, optional
+        Rows that the teacher was not trained on; they judge, and join the others at the end.
+    """
+    if task.data.y is None:
+        return _agreement_rounds(task, held_out)
+    if held_out is not None:
+        return _held_out_round(task, held_out)
+    if _can_be_cloned(task.model):
+        try:
+            return _clone_rounds(task)
+        except _CloneError as failure:
+            rounds = _refit_rounds(task)
+            return replace(
+                rounds, notes=(*rounds.notes, f"the teacher could not be trained again: {failure}")
+            )
+    return _refit_rounds(task)
+
+
+def can_be_cloned(task: Task) -> bool:
+    """Whether the teacher can be trained again on parts of the rows."""
+    return task.data.y is not None and _can_be_cloned(task.model)
+
+
+def split_off(task: Task, fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(rows to keep, rows to hold out), a seeded choice that keeps the shares of the classes where it can."""
+    n_splits = max(2, round(1 / fraction))
+    folds = _folds(task, n_splits)
+    if not folds:
+        raise InputError(f"{task.data.n_rows} rows are too few to hold out a share of {fraction}")
+    return folds[0]
+
+
+# -- a teacher that cannot be trained again ----------------------------------------------------------------------
+
+
+def _refit_rounds(task: Task) -> Rounds:
+    """Both sides by cross-fitting: the reference is the teacher's structure with all leaves refitted out of fold."""
+    folds = _folds(task, N_FOLDS)
+    note = (
+        "in-sample: the teacher's structure has seen the rows that judge it; its leaves, and the student's, were refitted"
+        " without them. Pass validation=(X_val, y_val) for an honest score"
+    )
+    if not folds:
+        return Rounds(
+            (),
+            task.data,
+            "in-sample",
+            (note, "too few rows to judge by: nothing was lost, nothing was risked"),
+        )
+
+    def one(fit_rows: NDArray[np.intp], judge_rows: NDArray[np.intp]) -> Round:
+        fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
+        reference = Answers.of(HONEST_REFIT(task.forest, fit), judge.X)
+        return Round(task.forest, _cross_fitted(task, fit), judge, reference, judge_rows)
+
+    rounds = tuple(one(*fold) for fold in folds)
+    return Rounds(rounds, _cross_fitted(task, task.data), "in-sample", (note,))
+
+
+def _cross_fitted(task: Task, data: Data) -> Data:
+    """`data` with answers of the teacher's structure whose leaves were refitted without the row."""
+    taught: NDArray[np.float64] | None = None
+    for fit_rows, other_rows in _folds(replace(task, data=data), N_FOLDS):
+        found = Answers.of(HONEST_REFIT(task.forest, data.take(fit_rows)), data.X[other_rows]).values
+        taught = np.empty((data.n_rows, found.shape[1])) if taught is None else taught
+        taught[other_rows] = found
+    return data.with_teacher(taught)
+
+
+def _agreement_rounds(task: Task, held_out: Data | None) -> Rounds:
+    """Without labels the teacher is the truth."""
+    forest = task.forest
+    every = _answered(forest, task.data)
+    parts = [(np.arange(task.data.n_rows), held_out)] if held_out is not None else []
+    folds = [] if held_out is not None else _folds(replace(task, data=every), N_FOLDS)
+    rounds = []
+    for fit_rows, other in [*parts, *folds]:
+        judge = _answered(forest, other if isinstance(other, Data) else task.data.take(other))
+        rows = np.arange(judge.n_rows) if isinstance(other, Data) else other
+        fit = replace(every.take(fit_rows), y=None)
+        rounds.append(Round(forest, fit, judge, Answers.of(forest, judge.X), np.asarray(rows)))
+    final = every if held_out is None else _joined(every, _answered(forest, held_out))
+    return Rounds(tuple(rounds), replace(final, y=None), "agreement with the teacher")
+
+
+def _answered(forest: Forest, data: Data) -> Data:
+    """`data` with the teacher's answers as labels and as soft targets."""
+    given = Answers.of(forest, data.X)
+    y = given.codes if given.codes is not None else given.values
+    return Data(data.X, y if y.ndim == 1 or y.shape[1] > 1 else y[:, 0], data.weight, given.values)
+
+
+def _held_out_round(task: Task, held_out: Data) -> Rounds:
+    """One round on rows that the teacher has not seen."""
+    notes: tuple[str, ...] = ()
+    taught = None
+    if _can_be_cloned(task.model):
+        try:
+            folds = _folds(task, N_FOLDS)
+            taught = _out_of_fold(task, _clones(task, [(k,) for k in range(len(folds))], folds), folds)
+        except _CloneError as failure:
+            notes = (f"the teacher could not be trained again: {failure}",)
+    fit = task.data.with_teacher(taught) if taught is not None else _cross_fitted(task, task.data)
+    reference = Answers.of(task.forest, held_out.X)
+    last = held_out.with_teacher(reference.values)
+    rounds = (Round(task.forest, fit, held_out, reference, np.arange(held_out.n_rows)),)
+    final = _joined(fit, last)
+    return Rounds(rounds, final, "held-out rows", notes)
+
+
+def _joined(first: Data, second: Data) -> Data:
+    def join(a: Any, b: Any, neutral: Any) -> Any:
+        if a is None and b is None:
+            return None
+        return np.concatenate([neutral(first) if a is None else a, neutral(second) if b is None else b])
+
+    if first.teacher is None or second.teacher is None:
+        first, second = first.with_teacher(None), second.with_teacher(None)
+    return Data(
+        np.concatenate([first.X, second.X]),
+        None if first.y is None else join(first.y, second.y, None),
+        join(first.weight, second.weight, lambda data: np.ones(data.n_rows)),
+        join(first.teacher, second.teacher, None),
+    )
+
+
+# -- a teacher that can be trained again -------------------------------------------------------------------------
+
+
+class _CloneError(Exception):
+    """A clone could not be trained or does not answer for the classes that the teacher has."""
+
+
+def _can_be_cloned(model: Any) -> bool:
+    return hasattr(model, "get_params") and hasattr(model, "fit") and hasattr(model, "predict")
+
+
+def _clone_rounds(task: Task) -> Rounds:
+    folds = _folds(task, N_FOLDS)
+    if len(folds) < 2:
+        raise _CloneError("too few rows of a class for folds")
+    singles = [(k,) for k in range(len(folds))]
+    without = _clones(task, singles, folds)
+    has_bags = all(_has_bags(model) for model, _ in without.values())
+    pairs = {} if has_bags else _clones(task, list(combinations(range(len(folds)), 2)), folds)
+    fold_of_row = np.empty(task.data.n_rows, np.intp)
+    for k, (_, rows) in enumerate(folds):
+        fold_of_row[rows] = k
+    rounds = []
+    for k, (fit_rows, judge_rows) in enumerate(folds):
+        model, forest = without[k,]
+        fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
+        if has_bags:
+            taught = _out_of_bag(model, forest, fit)
+        else:
+            taught = np.concatenate(
+                [_pair_answers(task, pairs, fold_of_row, j, k) for j in range(len(folds)) if j != k]
+            )
+            rows = np.concatenate([np.flatnonzero(fold_of_row == j) for j in range(len(folds)) if j != k])
+            taught = taught[np.argsort(rows, kind="stable")]
+        rounds.append(Round(forest, fit.with_teacher(taught), judge, Answers.of(forest, judge.X), judge_rows))
+    final = task.data.with_teacher(_out_of_fold(task, without, folds))
+    return Rounds(tuple(rounds), final, "cross-fitted clones")
+
+
+def _pair_answers(
+    task: Task, pairs: dict[Any, tuple[Any, Forest]], fold_of_row: NDArray[np.intp], j: int, k: int
+) -> NDArray[np.float64]:
+    """What a teacher that has seen neither fold j nor fold k says about fold j."""
+    _, forest = pairs[min(j, k), max(j, k)]
+    return Answers.of(forest, task.data.X[fold_of_row == j]).values
+
+
+def _out_of_fold(task: Task, without: dict[Any, tuple[Any, Forest]], folds: Any) -> NDArray[np.float64]:
+    if len(folds) < 2:
+        raise _CloneError("too few rows of a class for folds")
+    answers = [Answers.of(without[k,][1], task.data.X[rows]).values for k, (_, rows) in enumerate(folds)]
+    taught = np.empty((task.data.n_rows, answers[0].shape[1]))
+    for (_, rows), found in zip(folds, answers, strict=True):
+        taught[rows] = found
+    return taught
+
+
+def _clones(task: Task, left_out: list[tuple[int, ...]], folds: Any) -> dict[Any, tuple[Any, Forest]]:
+    """The teacher trained again without each of the given sets of folds."""
+
+    def train(without: tuple[int, ...]) -> tuple[Any, Forest]:
+        rows = np.setdiff1d(np.arange(task.data.n_rows), np.concatenate([folds[k][1] for k in without]))
+        weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = clone(task.model).fit(
+                    _safe_indexing(task.X, rows), _safe_indexing(task.y, rows), **weight
+                )
+            forest = read(model)
+        except EnsembleCompressError:
+            raise
+        except Exception as error:
+            raise _CloneError(f"{type(error).__name__}: {error}") from error
+        if not _same_outputs(forest, task.forest):
+            raise _CloneError("a fold lacks a class that the teacher knows")
+        return model, forest
+
+    found = Parallel(n_jobs=task.n_jobs, prefer="threads")(delayed(train)(without) for without in left_out)
+    return dict(zip(left_out, found, strict=True))
+
+
+def _same_outputs(forest: Forest, teacher: Forest) -> bool:
+    if forest.n_outputs != teacher.n_outputs or forest.is_classifier != teacher.is_classifier:
+        return False
+    return forest.classes is None or bool(np.array_equal(forest.classes, teacher.classes))  # type: ignore[arg-type]
+
+
+def _has_bags(model: Any) -> bool:
+    return bool(getattr(model, "bootstrap", False)) and hasattr(model, "estimators_samples_")
+
+
+def _out_of_bag(model: Any, forest: Forest, data: Data) -> NDArray[np.float64]:
+    """The mean answer of the trees that did not see a row in training, for the rows that `model` was trained on."""
+    n_rows = data.n_rows
+    total, n_trees = np.zeros((n_rows, forest.n_outputs)), np.zeros(n_rows)
+    leaf = forest.find_leaves(data.X)
+    for t, sample in enumerate(model.estimators_samples_):
+        outside = np.ones(n_rows, bool)
+        outside[sample] = False
+        rows = np.flatnonzero(outside)
+        total[rows] += forest.values[forest.nodes.leaf[leaf[rows, t]]]
+        n_trees[rows] += 1
+    whole = predictions(forest, forest.margin(data.X))
+    seen = n_trees == 0
+    mean = total / np.maximum(n_trees, 1)[:, None]
+    mean[seen] = whole[seen]
+    return mean
+
+
+def _folds(task: Task, n_splits: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """[(rows to fit on, rows to judge)]; classes are spread evenly; none where a class or the rows are too few."""
+    n_rows = task.data.n_rows
+    if task.forest.is_classifier and task.data.y is not None:
+        smallest = int(np.unique(task.data.y, return_counts=True)[1].min())
+        if smallest >= 2:
+            splitter = StratifiedKFold(min(n_splits, smallest), shuffle=True, random_state=task.random_state)
+            return list(splitter.split(np.empty((n_rows, 0)), task.data.y))
+    if n_rows < 2 * n_splits:
+        return []
+    return list(KFold(n_splits, shuffle=True, random_state=task.random_state).split(np.empty((n_rows, 0))))

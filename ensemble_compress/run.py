@@ -1,0 +1,354 @@
+"""One compression: candidates are judged on rows that nobody saw, one is chosen, and it is made from all rows."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing, check_random_state
+
+from ensemble_compress import sizes
+from ensemble_compress.algorithms import Simplify
+from ensemble_compress.calibration import as_data
+from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
+from ensemble_compress.data import Data
+from ensemble_compress.errors import BudgetError, InputError
+from ensemble_compress.folds import Round, Rounds, Task, can_be_cloned, make_rounds, split_off
+from ensemble_compress.forest import Forest
+from ensemble_compress.judge import Answers, Judge
+from ensemble_compress.model import CompressedModel
+from ensemble_compress.paths import Candidate, Key, auto_path, list_path
+from ensemble_compress.readers import read
+from ensemble_compress.report import PathPoint, Step, make_report
+
+DEFAULT_TOLERANCE = 0.005
+LOSSLESS = Key("lossless", 0, "")
+
+
+@dataclass(eq=False)
+class _Judged:
+    """One candidate on the folds: what it was said to lose, and its answers on the judged rows of each round."""
+
+    drops: list[float]
+    scores: list[float]
+    errors: list[float]
+    answers: list[Answers]
+
+
+class Run:
+    """One compression, from the teacher to the model with its report."""
+
+    def __init__(self, options: Any, model: Any) -> None:
+        self.options = options
+        self.model = model
+        self.teacher = read(model)
+        seed = options.random_state
+        self.seed = (
+            int(check_random_state(seed).randint(2**31 - 1))
+            if not isinstance(seed, (int, np.integer))
+            else int(seed)
+        )
+        self.data = (
+            None if options._X is None else as_data(self.teacher, options._X, options._y, options._weight)
+        )
+        self.judge = Judge(options.scoring, self.teacher.classes)
+        self.lossless = Simplify()(self.teacher)
+        self._require_data()
+
+    def result(self) -> CompressedModel:
+        options = self.options
+        if options.steps == "lossless":
+            return self._unjudged(
+                self.lossless, [Step("Simplify", "", sizes.c_bytes(self.lossless), self.lossless.n_leaves)]
+            )
+        if not isinstance(options.steps, str) and options.tolerance is None and options.max_bytes is None:
+            return self._applied(options.steps)
+        return self._chosen()
+
+    def _require_data(self) -> None:
+        """Refuse steps whose needs aren't met, before any work is done."""
+        steps = self.options.steps
+        given = {"X"} if self.options._X is not None else set()
+        given |= {"y"} if self.options._y is not None else set()
+        if steps == "auto" and self.data is None:
+            raise InputError("steps='auto' needs rows to judge by: pass X (and y), or steps='lossless'")
+        for step in () if isinstance(steps, str) else steps:
+            missing = sorted(step.needs - given)
+            if missing:
+                raise InputError(
+                    f"{type(step).__name__} needs {' and '.join(sorted(step.needs))}; {missing[0]} was not given"
+                )
+
+    # -- without a choice -------------------------------------------------------------------------------------
+
+    def _applied(self, steps: Sequence[Any]) -> CompressedModel:
+        forest, done = self.teacher, []
+        for step in steps:
+            began = time.perf_counter()
+            forest = step(forest, self.data)
+            done.append(
+                Step(
+                    type(step).__name__,
+                    _parameters(step),
+                    sizes.c_bytes(forest),
+                    forest.n_leaves,
+                    None,
+                    time.perf_counter() - began,
+                )
+            )
+        return self._unjudged(forest, done)
+
+    def _unjudged(self, forest: Forest, steps: list[Step]) -> CompressedModel:
+        rows = (
+            self.data
+            if self.data is not None
+            else Data(np.zeros((1, self.teacher.n_features), self.teacher.x_dtype))
+        )
+        notes = (
+            () if self.data is not None else ("no rows were given: scores and agreement were not measured",)
+        )
+        report = make_report(
+            self.teacher,
+            forest,
+            rows,
+            model=self.model,
+            steps=tuple(steps),
+            reference="in-sample",
+            target=self.options.target,
+            notes=notes,
+        )
+        budget = self.options.max_bytes
+        model = CompressedModel(forest, report)
+        if budget is not None and sizes.c_bytes(forest) > budget:
+            raise _budget_error(budget, model, "the lossless form of the model")
+        return model
+
+    # -- with a choice ----------------------------------------------------------------------------------------
+
+    def _chosen(self) -> CompressedModel:
+        rounds = self._rounds()
+        with _progress(self.options.verbose) as progress:
+            bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
+            judged = self._judge_rounds(rounds, lambda: progress.advance(bar))
+            candidates = {c.key: c for c in self._path(self.teacher, rounds.final)}
+            progress.advance(bar)
+        judged = {
+            key: judged[key]
+            for key in judged
+            if key in candidates and len(judged[key].drops) == len(rounds.rounds)
+        }
+        forests = {key: candidates[key].build() for key in judged}
+        sizes_of = {key: sizes.c_bytes(forest) for key, forest in forests.items()} | {
+            LOSSLESS: sizes.c_bytes(self.lossless)
+        }
+        verdicts = self._verdicts(judged, rounds)
+        key = self._choose(verdicts, sizes_of, forests, rounds)
+        return self._model(key, candidates, judged, verdicts, sizes_of, rounds)
+
+    def _rounds(self) -> Rounds:
+        options, data = self.options, self.data
+        assert data is not None
+        task = Task(self.model, self.teacher, data, options._X, options._y, self.seed, options.n_jobs)
+        if isinstance(options.validation, (tuple, list)):
+            X_val, y_val = options.validation
+            if data.y is not None and y_val is None:
+                raise InputError("validation has no labels; expected (X_val, y_val)")
+            return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
+        if options.validation is not None and can_be_cloned(task):
+            return self._held_out_share(task)
+        return make_rounds(task)
+
+    def _held_out_share(self, task: Task) -> Rounds:
+        """One round in which the teacher is trained again without the share of the rows that judges."""
+        options = self.options
+        keep, hold = split_off(task, float(options.validation))
+        weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[keep]}
+        X, y = _safe_indexing(options._X, keep), _safe_indexing(options._y, keep)
+        model = clone(self.model).fit(X, y, **weight)
+        part = Task(model, read(model), task.data.take(keep), X, y, task.random_state, task.n_jobs)
+        return make_rounds(part, task.data.take(hold))
+
+    def _path(self, teacher: Forest, data: Data) -> Iterator[Candidate]:
+        if self.options.steps == "auto":
+            return auto_path(teacher, data, self.seed)
+        return list_path(self.options.steps, teacher, data)
+
+    def _judge_rounds(self, rounds: Rounds, done: Callable[[], Any]) -> dict[Key, _Judged]:
+        judged: dict[Key, _Judged] = {}
+        for one in rounds.rounds:
+            reference = self.judge.score(one.reference, one.judge)
+            for candidate in self._path(one.teacher, one.fit):
+                answers = Answers.of(candidate.build(), one.judge.X)
+                score = self.judge.score(answers, one.judge)
+                record = judged.setdefault(candidate.key, _Judged([], [], [], []))
+                record.drops.append(reference - score)
+                record.scores.append(score)
+                record.errors.append(self._error(one, answers))
+                record.answers.append(_compact(answers))
+            done()
+        return judged
+
+    def _error(self, one: Round, answers: Answers) -> float:
+        if self.options.confidence is None and not self.judge.is_default:
+            return float("nan")
+        return self.judge.drop_error(one.reference, answers, one.judge)
+
+    def _verdicts(self, judged: dict[Key, _Judged], rounds: Rounds) -> dict[Key, Verdict]:
+        share = np.array([one.judge.n_rows for one in rounds.rounds], float)
+        share /= share.sum() if len(share) else 1.0
+        verdicts = smoothed(
+            {
+                key: Verdict(
+                    float(share @ record.drops),
+                    float(share @ record.scores),
+                    float(np.sqrt(np.square(share) @ np.square(record.errors))),
+                )
+                for key, record in judged.items()
+            }
+        )
+        return verdicts | {LOSSLESS: Verdict(0.0, self._reference_score(rounds), 0.0, 0.0)}
+
+    def _reference_score(self, rounds: Rounds) -> float:
+        scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
+        return (
+            float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
+            if scores
+            else float("nan")
+        )
+
+    def _choose(
+        self,
+        verdicts: dict[Key, Verdict],
+        sizes_of: dict[Key, int],
+        forests: dict[Key, Forest],
+        rounds: Rounds,
+    ) -> Key:
+        options = self.options
+        budget = options.max_bytes
+        tolerance = DEFAULT_TOLERANCE if options.tolerance is None and budget is None else options.tolerance
+        if tolerance is None:
+            assert budget is not None
+            key = best_that_fits(verdicts, sizes_of, budget)
+            if key is not None:
+                return key
+            passed = list(verdicts)
+        else:
+            if options.relative:
+                tolerance = tolerance * abs(verdicts[LOSSLESS].score)
+            passed = within_tolerance(verdicts, sizes_of, tolerance, options.confidence) or [LOSSLESS]
+            passed = passed if LOSSLESS in passed else [*passed, LOSSLESS]
+            smallest = min(passed, key=lambda key: sizes_of[key])
+            if budget is None or sizes_of[smallest] <= budget:
+                return smallest
+        smallest = min(passed, key=lambda key: sizes_of[key])
+        nearest = CompressedModel(forests.get(smallest, self.lossless))
+        raise _budget_error(
+            budget,
+            nearest,
+            "the smallest model within the tolerance"
+            if tolerance is not None
+            else "the smallest model found",
+        )
+
+    def _model(
+        self,
+        key: Key,
+        candidates: dict[Key, Candidate],
+        judged: dict[Key, _Judged],
+        verdicts: dict[Key, Verdict],
+        sizes_of: dict[Key, int],
+        rounds: Rounds,
+    ) -> CompressedModel:
+        stages = candidates[key].stages if key in candidates else ((Simplify(), lambda: self.lossless),)
+        forest = stages[-1][1]()
+        steps = []
+        for k, (algorithm, build) in enumerate(stages):
+            after = build()
+            score = verdicts[key].score if k == len(stages) - 1 else None
+            steps.append(
+                Step(
+                    type(algorithm).__name__,
+                    _parameters(algorithm),
+                    sizes.c_bytes(after),
+                    after.n_leaves,
+                    score,
+                )
+            )
+        path = tuple(
+            PathPoint(sizes_of[k], verdicts[k].score, _finite(verdicts[k].error), k == key)
+            for k in sorted(verdicts, key=lambda k: sizes_of[k])
+            if np.isfinite(verdicts[k].score)
+            and (k in (key, LOSSLESS) or (k.way, k.finish) == (key.way, key.finish))
+        )
+        rows, teacher_answers, student_answers = self._held_out_answers(key, judged, rounds)
+        report = make_report(
+            self.teacher,
+            forest,
+            rows.with_teacher(teacher_answers),
+            model=self.model,
+            student_answers=student_answers,
+            scoring=self.judge.name,
+            score=(verdicts[LOSSLESS].score, verdicts[key].score) if rounds.rounds else None,
+            reference=rounds.reference,
+            tolerance=self.options.tolerance,
+            max_bytes=self.options.max_bytes,
+            target=self.options.target,
+            steps=tuple(steps),
+            path=path,
+            notes=rounds.notes,
+        )
+        return CompressedModel(forest, report)
+
+    def _held_out_answers(
+        self, key: Key, judged: dict[Key, _Judged], rounds: Rounds
+    ) -> tuple[Data, NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """(the judged rows, what the teachers said about them, what the students said), round after round."""
+        if not rounds.rounds:
+            return rounds.final, None, None
+        parts = [one.judge for one in rounds.rounds]
+        weight = None if parts[0].weight is None else np.concatenate([part.weight for part in parts])  # type: ignore[misc]
+        rows = Data(
+            np.concatenate([part.X for part in parts]),
+            np.concatenate([part.y for part in parts]),  # type: ignore[misc]
+            weight,
+        )
+        teacher = np.concatenate([one.reference.values for one in rounds.rounds])
+        if key not in judged:
+            return rows, teacher, teacher
+        return (
+            rows,
+            teacher,
+            np.concatenate([answers.values for answers in judged[key].answers]).astype(np.float64),
+        )
+
+
+def _compact(answers: Answers) -> Answers:
+    return Answers(answers.values.astype(np.float32), None)  # type: ignore[arg-type]
+
+
+def _parameters(algorithm: Any) -> str:
+    text = repr(algorithm)
+    return text[text.index("(") + 1 : -1]
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _budget_error(budget: int | None, nearest: CompressedModel, what: str) -> BudgetError:
+    needed = sizes.c_bytes(nearest.forest)
+    return BudgetError(
+        f"no model fits max_bytes={budget:,}: {what} takes {needed:,} bytes; allow as many, or a larger tolerance",
+        nearest,
+        needed,
+    )
+
+
+def _progress(verbose: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not (verbose and console.is_terminal))
