@@ -152,6 +152,7 @@ def renumber(index: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 def take_sets(sets: CategorySets, chosen: NDArray[np.intp]) -> CategorySets:
+    """The chosen sets, in the order given."""
     lengths = np.diff(sets.start)[chosen]
     start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     words = np.arange(start[-1]) + np.repeat(sets.start[:-1][chosen] - start[:-1], lengths)
