@@ -70,16 +70,26 @@ def fixed_point(forest: Forest) -> FixedPoint:
     bias = forest.bias.astype(np.float64)
     everything = np.concatenate([values.ravel(), bias])
     scale = int(np.frexp(everything)[1].max(initial=0))
-    sums = _largest_sums(forest, np.ldexp(values, -scale), np.ldexp(bias, -scale))
-    exponent = max(exact_exponent(everything), scale + int(np.frexp(sums.max())[1]) - 32)
+    sums = _largest_sums(forest, _times_power(values, -scale), _times_power(bias, -scale))
+    exact = exact_exponent(everything)
+    exponent = max(exact, scale + int(np.frexp(sums.max())[1]) - 32)
     while True:
-        whole, whole_bias = np.rint(np.ldexp(values, -exponent)), np.rint(np.ldexp(bias, -exponent))
+        whole, whole_bias = (np.rint(_times_power(a, -exponent)) for a in (values, bias))
         if _largest_sums(forest, whole, whole_bias).max() < 2**31:
             break
         exponent += 1
-    errors = (np.ldexp(values, -exponent) - whole, np.ldexp(bias, -exponent) - whole_bias)
-    bound = float(np.ldexp(_largest_sums(forest, *errors).max(), exponent))
+    bound = 0.0
+    if exponent > exact:
+        errors = (values - _times_power(whole, exponent), bias - _times_power(whole_bias, exponent))
+        bound = float(_largest_sums(forest, *errors).max())
     return FixedPoint(whole.astype(np.int32), whole_bias.astype(np.int32), exponent, bound)
+
+
+def _times_power(numbers: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """`numbers * 2**exponent`, by the product where the power is a float: `ldexp` is several times slower."""
+    if abs(exponent) < 1000:
+        return numbers * 2.0**exponent
+    return np.asarray(np.ldexp(numbers, exponent))
 
 
 def exact_exponent(numbers: NDArray[np.float64]) -> int:

@@ -34,7 +34,9 @@ def find_compiler() -> list[str]:
     )
 
 
-def compile_c(sources: Sequence[Path], output: Path, options: Sequence[str] = ()) -> None:
+def compile_c(
+    sources: Sequence[Path], output: Path, options: Sequence[str] = (), libraries: Sequence[str] = ()
+) -> None:
     """Compile C files to `output`.
 
     Parameters
@@ -45,13 +47,15 @@ def compile_c(sources: Sequence[Path], output: Path, options: Sequence[str] = ()
         What to build.
     options : sequence of str
         Further arguments of the compiler.
+    libraries : sequence of str
+        Arguments that follow the sources, such as "-lm".
 
     Raises
     ------
     ToolchainError
         There is no compiler, or it failed; the message holds the end of what it said.
     """
-    command = [*find_compiler(), "-std=c99", *options, "-o", str(output), *map(str, sources)]
+    command = [*find_compiler(), "-std=c99", *options, "-o", str(output), *map(str, sources), *libraries]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False

@@ -1,0 +1,164 @@
+"""Our own file: a forest and what was learnt about it, safe to load from anywhere.
+
+Protocol 1 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
+forest and the caller's metadata. Nothing in it is code, sizes are bounded before anything is allocated, and the
+arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import CategorySets, Nodes
+from ensemble_compress.writers.atomic import write_atomically
+
+FORMAT, PROTOCOL = "ensemble_compress forest", 1
+SCALARS = ("n_features", "divisor", "link", "x_dtype", "handles_nan", "feature_names", "categories")
+ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
+PARTS = (("nodes", Nodes), ("category_sets", CategorySets))
+LARGEST_GROWTH, SMALLEST_LIMIT = 1000, 1 << 20
+"""Deflate can't shrink anything by more than 1032 to 1; a file that claims more is no file of ours."""
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
+    """Write a forest to a file, whole or not at all.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to save.
+    path : str or Path
+        Where to, best with the suffix .forest.
+    metadata : dict, optional
+        Whatever JSON can say; `load_forest` gives it back.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The metadata, a class label or a category is nothing that the file can hold.
+    """
+    classes = forest.classes
+    if classes is not None and classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes):
+        classes = classes.astype(str)
+    arrays = {name: getattr(forest, name) for name in ARRAYS} | {"classes": classes}
+    for part, _ in PARTS:
+        arrays |= {f"{part}.{key}": array for key, array in getattr(forest, part)._asdict().items()}
+    header = {"format": FORMAT, "protocol": PROTOCOL, "metadata": metadata or {}}
+    header |= {name: getattr(forest, name) for name in SCALARS}
+    try:
+        text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
+        contents = {f"{key}.npy": _npy_bytes(array) for key, array in arrays.items() if array is not None}
+    except (TypeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"the forest cannot be saved: {error}; expected labels, categories and metadata of numbers, texts and"
+            " truth values"
+        ) from error
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in {"header.json": text.encode(), **contents}.items():
+            archive.writestr(zipfile.ZipInfo(name, FIRST_DATE), content, zipfile.ZIP_DEFLATED, 6)
+    write_atomically(path, buffer.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is none of the types that the file can hold")
+
+
+def _npy_bytes(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
+    """The forest of a file, and the metadata that was saved with it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file written by `save_forest`.
+
+    Returns
+    -------
+    tuple of (Forest, dict)
+
+    Raises
+    ------
+    ModelFileError
+        The file is damaged, truncated, of another kind, or of a later protocol.
+    """
+    content = Path(path).read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_sizes(archive, len(content))
+            header = json.loads(archive.read("header.json"))
+            _check_header(header)
+            arrays = {
+                info.filename.removesuffix(".npy"): _read_array(archive.read(info))
+                for info in archive.infolist()
+                if info.filename.endswith(".npy")
+            }
+        return _build(header, arrays), header["metadata"]
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} {error}") from error
+    except ForestError as error:
+        raise ModelFileError(f"{path} is damaged: {error}") from error
+    except Exception as error:  # zipfile, zlib, json and numpy raise a dozen kinds of errors on damaged bytes
+        raise ModelFileError(
+            f"{path} is damaged, truncated or no file of this library ({type(error).__name__}: {error});"
+            " save the model again"
+        ) from error
+
+
+def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    declared = sum(info.file_size for info in archive.infolist())
+    limit = max(LARGEST_GROWTH * n_bytes, SMALLEST_LIMIT)
+    if declared > limit:
+        raise ModelFileError(
+            f"declares {declared:,} bytes of content; expected at most {limit:,} in a file of {n_bytes:,} bytes"
+        )
+
+
+def _check_header(header: Any) -> None:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ModelFileError(f"is no {FORMAT!r} file; expected one written by save")
+    if header.get("protocol") != PROTOCOL:
+        raise ModelFileError(
+            f"has protocol {header.get('protocol')!r}; expected {PROTOCOL}: a later version of ensemble-compress wrote it;"
+            " upgrade"
+        )
+
+
+def _read_array(content: bytes) -> NDArray[Any]:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+        version
+    ]
+    shape, fortran, dtype = read_header(stream)
+    n_items = int(np.prod([int(n) for n in shape], dtype=object)) if shape else 1
+    if dtype.hasobject or fortran or n_items * dtype.itemsize != len(content) - stream.tell():
+        raise ModelFileError(
+            f"is damaged: an array of shape {shape} and type {dtype} does not fill its place"
+        )
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+
+
+def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
+    parts = {part: kind(*(arrays[f"{part}.{key}"] for key in kind._fields)) for part, kind in PARTS}
+    scalars = {name: header[name] for name in SCALARS}
+    if scalars["feature_names"] is not None:
+        scalars["feature_names"] = tuple(scalars["feature_names"])
+    if scalars["categories"] is not None:
+        scalars["categories"] = tuple(None if c is None else tuple(c) for c in scalars["categories"])
+    return Forest(**parts, **{name: arrays.get(name) for name in ARRAYS}, **scalars)

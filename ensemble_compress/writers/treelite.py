@@ -1,0 +1,292 @@
+"""A forest as a Treelite model, and as the shared library that TL2cgen compiles from it.
+
+Margins equal those of `Forest.margin` to the bit (but for the sign of zero) where Treelite can say what the forest says:
+
+- The bias becomes a tree of one leaf in front, because Treelite adds its own base score at the end.
+- A whole divisor becomes Treelite's average over trees: trees of zero fill up their number. Any other divisor, or one
+  smaller than the number of trees, is multiplied into the leaves, which changes margins by roundings.
+- float32 values need float32 rows; with float64 rows Treelite sums in float64.
+
+TL2cgen 1.0 takes `x <= -inf` for never true; `x < ` the smallest finite number says the same of every x and is compiled
+right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by the
+smallest step, which changes no decision unless a threshold is such a number; a forest with one is refused.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.distinct import float32_below
+from ensemble_compress.errors import MissingPackageError, UnsupportedModelError
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import set_codes
+from ensemble_compress.writers.atomic import replacing
+from ensemble_compress.writers.toolchain import compile_c
+
+OPTIONS = ("-O2", "-shared", "-fPIC", "-ffp-contract=off")
+NODES_A_FILE = 20_000
+MOST_PADDING = 10_000
+"""Trees of zero that stand for a divisor larger than the number of trees."""
+MOST_CODES = 2**24
+LOW_WORD = np.uint64(0xFFFFFFFF)
+
+POSTPROCESSORS = {
+    "identity": "identity",
+    "sigmoid": "sigmoid",
+    "sigmoid2": "sigmoid",
+    "exp": "exponential",
+    "softplus": "logarithm_one_plus_exp",
+}
+CLASS_POSTPROCESSORS = {
+    "identity": "identity_multiclass",
+    "sigmoid": "multiclass_ova",
+    "sigmoid2": "multiclass_ova",
+    "softmax": "softmax",
+}
+
+
+def to_treelite(forest: Forest) -> Any:
+    """The forest as a `treelite.Model`.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+
+    Returns
+    -------
+    treelite.Model
+
+    Raises
+    ------
+    UnsupportedModelError
+        Treelite has no such link.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> import ensemble_compress as ec
+    >>> model = to_treelite(ec.read(DecisionTreeRegressor().fit([[0.0], [1.0]], [3.0, 5.0])))
+    >>> model.num_tree, model.num_feature
+    (1, 1)
+    """
+    from treelite import model_builder
+
+    constants, scale = _constant_trees(forest)
+    outputs = np.concatenate([[output for output, _ in constants], forest.tree_output]).astype(int)
+    is_classifier, n_outputs = forest.classes is not None, forest.n_outputs
+    is_vector = forest.values.shape[1] > 1
+    whole, each = ([n_outputs, 1] if is_classifier else [1, n_outputs]), np.maximum(outputs, 0).tolist()
+    annotation = [-1] * len(outputs) if is_vector else each
+    zeros = [0] * len(outputs)
+    dtype = _dtype(forest)
+    builder = model_builder.ModelBuilder(
+        threshold_type=dtype,
+        leaf_output_type=dtype,
+        metadata=model_builder.Metadata(
+            num_feature=max(forest.n_features, 1),
+            task_type=("kMultiClf" if n_outputs > 1 else "kBinaryClf") if is_classifier else "kRegressor",
+            average_tree_output=forest.divisor != 1.0 and scale == 1.0,
+            num_target=whole[1],
+            num_class=[whole[0]] * whole[1],
+            leaf_vector_shape=(whole[1], whole[0]) if is_vector else (1, 1),
+        ),
+        tree_annotation=model_builder.TreeAnnotation(
+            num_tree=len(outputs),
+            target_id=zeros if is_classifier else annotation,
+            class_id=annotation if is_classifier else zeros,
+        ),
+        postprocessor=model_builder.PostProcessorFunc(
+            name=_postprocessor(forest), sigmoid_alpha=2.0 if forest.link == "sigmoid2" else 1.0
+        ),
+        base_scores=[0.0] * n_outputs,
+    )
+    _add_trees(builder, forest, [value for _, value in constants], scale)
+    return builder.commit()
+
+
+def _dtype(forest: Forest) -> str:
+    return "float32" if forest.x_dtype == "float32" == str(forest.values.dtype) else "float64"
+
+
+def _postprocessor(forest: Forest) -> str:
+    several = forest.classes is not None and forest.n_outputs > 1
+    table = CLASS_POSTPROCESSORS if several else POSTPROCESSORS
+    if forest.link not in table:
+        raise UnsupportedModelError(
+            f"Treelite has no link {forest.link!r} for {forest.n_outputs} output(s) of a"
+            f" {'classifier' if forest.classes is not None else 'regression model'}; export to another format"
+        )
+    return table[forest.link]
+
+
+def _constant_trees(forest: Forest) -> tuple[list[tuple[int, NDArray[Any]]], float]:
+    """Trees of one leaf to put in front, as (output, values), and what the leaves must be multiplied by."""
+    constants: list[tuple[int, NDArray[Any]]] = []
+    each = [-1] if forest.values.shape[1] == forest.n_outputs else list(range(forest.n_outputs))
+    counts = np.bincount(np.maximum(forest.tree_output, 0), minlength=len(each))
+    n_trees = counts.max() + bool(forest.bias.any())
+    can_average = forest.divisor.is_integer() and n_trees <= forest.divisor < MOST_PADDING
+    scale = 1.0 if forest.divisor == 1.0 or can_average else 1.0 / forest.divisor
+    for k, output in enumerate(each):
+        bias = forest.bias if output < 0 else forest.bias[k : k + 1]
+        if bias.any() or not forest.n_trees:
+            constants.append((output, bias))
+        if can_average and forest.divisor != 1.0:
+            n_padding = int(forest.divisor) - int(counts[k]) - sum(c[0] == output for c in constants)
+            constants += [(output, np.zeros_like(bias))] * n_padding
+    return constants, scale
+
+
+def _add_trees(builder: Any, forest: Forest, constants: Sequence[NDArray[Any]], scale: float) -> None:
+    def leaf(values: list[float]) -> Any:
+        return values[0] if len(values) == 1 else values
+
+    for value in constants:
+        builder.start_tree()
+        builder.start_node(0)
+        builder.leaf(leaf((value * scale).tolist()))
+        builder.end_node()
+        builder.end_tree()
+    nodes, lowest = forest.nodes, float(np.finfo(forest.x_dtype).min)
+    threshold = (
+        nodes.threshold if forest.x_dtype == "float64" else float32_below(nodes.threshold).astype(float)
+    )
+    values = (forest.values * forest.values.dtype.type(scale)).tolist()
+    codes = [set_codes(forest.category_sets, s) for s in range(len(forest.category_sets.start) - 1)]
+    for start, stop in zip(forest.tree_start[:-1].tolist(), forest.tree_start[1:].tolist(), strict=True):
+        builder.start_tree()
+        columns = (nodes.feature, threshold, nodes.right, nodes.nan_left, nodes.category_set, nodes.leaf)
+        rows = zip(*(array[start:stop].tolist() for array in columns), strict=True)
+        for j, (feature, limit, right, nan_left, s, row) in enumerate(rows):
+            builder.start_node(j)
+            children = {"left_child_key": j + 1, "right_child_key": right - start, "default_left": nan_left}
+            if feature < 0:
+                builder.leaf(leaf(values[row]))
+            elif s >= 0:
+                builder.categorical_test(
+                    feature, category_list=codes[s], category_list_right_child=False, **children
+                )
+            else:
+                opname, limit = ("<", lowest) if limit == -np.inf else ("<=", limit)
+                builder.numerical_test(feature, threshold=limit, opname=opname, **children)
+            builder.end_node()
+        builder.end_tree()
+
+
+def write_treelite_library(forest: Forest, path: str | Path) -> Path:
+    """Compile a forest by TL2cgen to a shared library that `tl2cgen.Predictor` loads.
+
+    TL2cgen writes every node as an if statement: a forest of 100,000 nodes compiles for minutes. Give the library the
+    rows of `treelite_rows`.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    path : str or Path
+        The file to write, best with the suffix .treelite.so; it is there as a whole or not at all.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    MissingPackageError
+        tl2cgen is not installed.
+    UnsupportedModelError
+        TL2cgen would decide wrong: a float64 threshold whose 32 low bits are ones, or a category code above 2**24.
+    ToolchainError
+        There is no C compiler, or it failed.
+    """
+    try:
+        import tl2cgen
+    except ImportError as error:
+        raise MissingPackageError(
+            'a Treelite library needs the package tl2cgen: pip install "ensemble-compress[treelite-lib]"'
+        ) from error
+    _check_limits(forest)
+    path = Path(path)
+    n_files = -(-forest.n_nodes // NODES_A_FILE)
+    with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as name, replacing(path) as output:
+        with _silence():
+            tl2cgen.generate_c_code(
+                to_treelite(forest), name, {"parallel_comp": n_files} if n_files > 1 else {}
+            )
+        sources = sorted(Path(name).glob("*.c"))
+        if _dtype(forest) == "float32":
+            _mark_floats(sources)
+        compile_c(sources, output, OPTIONS, ["-lm"])
+    return path
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what TL2cgen's C++ prints at every call: that it is older than Treelite, and how it splits files."""
+    sys.stdout.flush()
+    kept = [os.dup(stream) for stream in (1, 2)]
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in (1, 2):
+            os.dup2(nothing, stream)
+        yield
+    finally:
+        for stream, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, stream)
+        for number in (*kept, nothing):
+            os.close(number)
+
+
+def _mark_floats(sources: list[Path]) -> None:
+    """Make leaf values float literals: TL2cgen writes just enough digits for a float, and the double of them is another."""
+    for source in sources:
+        text = re.sub(r"(\+= -?\d+);", r"\1.0;", source.read_text("ascii"))
+        source.write_text(re.sub(r"(\+= -?\d[^;]*);", r"\1f;", text), "ascii")
+
+
+def _check_limits(forest: Forest) -> None:
+    if np.diff(forest.category_sets.start).max(initial=0) > MOST_CODES // 32:
+        raise UnsupportedModelError(
+            f"TL2cgen knows category codes up to {MOST_CODES:,}, and the model has larger ones; export to .so instead"
+        )
+    wrong = (forest.nodes.threshold.view(np.uint64) & LOW_WORD == LOW_WORD) & (forest.x_dtype == "float64")
+    if wrong.any():
+        j = int(wrong.argmax())
+        t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
+        raise UnsupportedModelError(
+            f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen takes the threshold {float(forest.nodes.threshold[j])!r} for a"
+            " missing value, because its low 32 bits are ones; export to .so instead of .treelite.so"
+        )
+
+
+def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
+    """Rows for `treelite.gtil.predict` and `tl2cgen.DMatrix`: the model's input type, and no number that TL2cgen misreads.
+
+    Parameters
+    ----------
+    forest : Forest
+        The exported forest.
+    X : array-like of shape (n_rows, n_features) or DataFrame
+        Rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        float32 where both rows and values of the forest are; float64 otherwise.
+    """
+    rows = forest.rows(X)
+    if forest.x_dtype == "float32":
+        return rows.astype(_dtype(forest))
+    misread = (rows.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(rows)
+    with np.errstate(over="ignore"):
+        return np.where(misread, np.nextafter(rows, np.inf), rows)
