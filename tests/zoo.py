@@ -5,6 +5,7 @@ threshold of the model, the values that could tell two readings of it apart.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
 
 N_ROWS, N_FEATURES, CATEGORICAL = 240, 5, (3, 4)
+LABELLED = ("binary", "text", "multiclass", "gaps")
 QUIET = {"verbose": -1, "n_jobs": 1, "min_child_samples": 5, "num_leaves": 8, "n_estimators": 6}
 SMALL = {"n_estimators": 6, "max_depth": 3, "n_jobs": 1}
 
@@ -84,9 +86,10 @@ def _early_xgboost() -> Any:
 def _early_lightgbm() -> Any:
     X, y = data("binary")
     model = lgb.LGBMClassifier(**QUIET | {"n_estimators": 40, "learning_rate": 0.8})
-    return model.fit(
-        X[:120], y[:120], eval_set=[(X[120:], y[120:])], callbacks=[lgb.early_stopping(2, verbose=False)]
-    )
+    stop = lgb.early_stopping(2, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # 4.7 renames eval_set, older versions know no other
+        return model.fit(X[:120], y[:120], eval_set=[(X[120:], y[120:])], callbacks=[stop])
 
 
 def _types() -> list[str]:
@@ -97,7 +100,7 @@ def _xgboost(task: str, missing: bool = False, categorical: bool = False, **opti
     kind = xgb.XGBClassifier if task in ("binary", "multiclass") else xgb.XGBRegressor
     if categorical:
         options |= {"enable_categorical": True, "feature_types": _types()}
-    make = lambda: _fit(kind(**SMALL | options), task, missing, categorical)  # noqa: E731
+    make = lambda: _fit(kind(**SMALL | options), task, missing, categorical)
     return Entry("xgboost", make, task, missing, categorical)
 
 
@@ -113,14 +116,14 @@ def _booster(objective: str, task: str, **options: Any) -> Entry:
 def _lightgbm(task: str, missing: bool = False, categorical: bool = False, **options: Any) -> Entry:
     kind = lgb.LGBMClassifier if task in ("binary", "text", "multiclass", "gaps") else lgb.LGBMRegressor
     fit = {"categorical_feature": list(CATEGORICAL)} if categorical else {}
-    make = lambda: _fit(kind(**QUIET | options), task, missing, categorical, **fit)  # noqa: E731
+    make = lambda: _fit(kind(**QUIET | options), task, missing, categorical, **fit)
     return Entry("lightgbm", make, task, missing, categorical)
 
 
 def _sklearn(kind: Any, task: str, missing: bool = False, categorical: bool = False, **options: Any) -> Entry:
     if categorical:
         options["categorical_features"] = list(CATEGORICAL)
-    make = lambda: _fit(kind(random_state=0, **options), task, missing, categorical)  # noqa: E731
+    make = lambda: _fit(kind(random_state=0, **options), task, missing, categorical)
     return Entry("sklearn", make, task, missing, categorical)
 
 
@@ -190,7 +193,8 @@ def _xgboost_entries() -> dict[str, Entry]:
         "xgb dart": _booster("reg:squarederror", "regression", booster="dart", rate_drop=0.5, seed=3),
         "xgb dart multiclass": _booster("multi:softmax", "multiclass", booster="dart", rate_drop=0.5, num_class=3),
         "xgb pruned": _booster("reg:squarederror", "regression", gamma=2.0, tree_method="exact"),
-        "xgb logitraw": _booster("binary:logitraw", "binary"),
+        "xgb binary:logitraw": _booster("binary:logitraw", "binary"),
+        "xgb binary:logistic": _booster("binary:logistic", "binary"),
     }  # fmt: skip
     objectives = {
         "reg:logistic": "binary", "reg:absoluteerror": "regression", "reg:pseudohubererror": "regression",
@@ -224,7 +228,7 @@ def _lightgbm_entries() -> dict[str, Entry]:
     }  # fmt: skip
     entries |= {f"lgb {name}": _lightgbm(task, objective=name) for name, task in objectives.items()}
     for name in ("cross_entropy", "cross_entropy_lambda"):
-        make = lambda name=name: _fit(lgb.LGBMRegressor(**QUIET, objective=name), "binary")  # noqa: E731
+        make = lambda name=name: _fit(lgb.LGBMRegressor(**QUIET, objective=name), "binary")
         entries[f"lgb {name}"] = Entry("lightgbm", make)
     return entries
 
@@ -264,7 +268,7 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
     dtype, hard = np.dtype(forest.x_dtype), []
     tiny = np.finfo(dtype).smallest_subnormal
     usual = np.array(
-        [0.0, -0.0, tiny, -tiny, 1e-35, -1e-35, 9e-36, -9e-36, 1e-34, 3e38, -3e38, np.nan]
+        [0.0, -0.0, tiny, -tiny, 1e-35, -1e-35, 9e-36, -9e-36, 1e-34, 1e30, -1e30, np.nan]
     ).astype(dtype)
     codes = np.array([0, 1, 7, 8, 9, 31, 32, 40, 63, 64, 4000, -1, -7, np.nan], dtype)
     for f in range(forest.n_features):
@@ -272,7 +276,7 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
             values = codes
         else:
             thresholds = np.unique(forest.nodes.threshold[forest.nodes.feature == f]).astype(dtype)[:150]
-            thresholds = thresholds[np.abs(thresholds) < 3e38]
+            thresholds = thresholds[np.abs(thresholds) < 1e30]
             neighbours = [np.nextafter(thresholds, dtype.type(way * np.inf)) for way in (-1, 1)]
             values = np.concatenate(
                 [usual, thresholds, *neighbours, np.nextafter(neighbours[1], dtype.type(np.inf))]
@@ -309,6 +313,15 @@ def expected_margin(name: str) -> NDArray[Any]:
     else:
         margin = (model.predict_proba if hasattr(model, "classes_") else model.predict)(X)
     return np.asarray(margin).reshape(len(X), -1)
+
+
+def expected_prediction(name: str) -> NDArray[Any]:
+    """What the model's own `predict` gives: labels of a classifier, otherwise values."""
+    model, X = trained(name), rows(name)
+    if isinstance(model, xgb.Booster):
+        values = np.asarray(_predict_xgboost(name))
+        return (values > (0 if "logitraw" in name else 0.5)).astype(int) if "binary:" in name else values
+    return np.asarray(model.predict(X))
 
 
 def _predict_xgboost(name: str, **what: Any) -> Any:

@@ -14,7 +14,7 @@ from ensemble_compress.readers.files import load_model
 
 __all__ = ["load_model", "read"]
 
-READERS = (xgboost, lightgbm, sklearn)
+READERS: tuple[Any, ...] = (xgboost, lightgbm, sklearn)
 """Asked in this order: the wrappers of XGBoost and LightGBM are scikit-learn estimators too."""
 
 NOT_YET = {
@@ -56,7 +56,8 @@ def read(model: Any) -> Forest:
         model = load_model(model)
     for reader in READERS:
         if reader.accepts(model):
-            return reader.read(model)
+            forest: Forest = reader.read(model)
+            return forest
     raise UnsupportedModelError(_refusal(model))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import kernel
 from ensemble_compress.errors import ForestError, ModelFileError
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import NO_SETS, CategorySets, Nodes
+from ensemble_compress.nodes import NO_SETS, NODE_DTYPES, CategorySets, Nodes
 
 SOUND, BAD_CHILD, SHARED_CHILD = range(3)
 
@@ -87,26 +87,17 @@ def assemble(
         )
     sets, first_set = _join_sets([tree.sets for tree in trees])
     first_leaf = np.concatenate([[0], np.cumsum([len(values) for _, values in pieces], dtype=np.int64)])
-    shifted = [
-        nodes._replace(
-            right=np.where(nodes.right >= 0, nodes.right + start[t], -1),
-            leaf=np.where(nodes.leaf >= 0, nodes.leaf + first_leaf[t], -1),
-            category_set=np.where(nodes.category_set >= 0, nodes.category_set + first_set[t], -1),
-        )
-        for t, (nodes, _) in enumerate(pieces)
-    ]
-    values = [values for _, values in pieces] or [np.zeros((0, width))]
     if "tree_output" not in others:
         others["tree_output"] = np.arange(len(trees)) % len(bias) if width == 1 else np.full(len(trees), -1)
+    values = np.concatenate([np.zeros((0, width), bias.dtype), *(values for _, values in pieces)])
+    values.setflags(write=False)  # the forest keeps a read-only array instead of copying it
     try:
         return Forest(
-            nodes=Nodes(
-                *(np.concatenate([np.zeros(0, np.int64), *arrays]) for arrays in zip(*shifted, strict=True))
-            )
-            if shifted
-            else Nodes(*(np.zeros(0, np.int64) for _ in Nodes._fields)),
+            nodes=_join_nodes(
+                [nodes for nodes, _ in pieces], right=start, leaf=first_leaf, category_set=first_set
+            ),
             tree_start=start,
-            values=np.concatenate(values).astype(bias.dtype, copy=False),
+            values=values,
             bias=bias,
             n_features=n_features,
             category_sets=sets,
@@ -139,17 +130,17 @@ def _in_preorder(tree: Tree, width: int, n_features: int, where: str) -> tuple[N
             f"{where}, node {tree.node_id[leaf]}: its leaf value is {tree.values[leaf]}, not finite"
         )
     category_set = np.full(len(order), -1) if tree.category_set is None else tree.category_set[order]
-    nodes = Nodes(
-        feature=feature,
-        threshold=np.where(category_set >= 0, 0.0, threshold),
-        right=right,
-        nan_left=tree.nan_left[order].astype(bool) & ~is_leaf,
-        category_set=np.where(is_leaf, -1, category_set),
-        leaf=np.where(is_leaf, np.cumsum(is_leaf) - 1, -1),
-        cover=tree.cover[order],
-        node_id=tree.node_id[order],
-    )
-    return nodes, values
+    fields: dict[str, Any] = {
+        "feature": feature,
+        "threshold": np.where(category_set >= 0, 0.0, threshold),
+        "right": right,
+        "nan_left": tree.nan_left[order].astype(bool) & ~is_leaf,
+        "category_set": np.where(is_leaf, -1, category_set),
+        "leaf": np.where(is_leaf, np.cumsum(is_leaf) - 1, -1),
+        "cover": tree.cover[order],
+        "node_id": tree.node_id[order],
+    }
+    return Nodes(**fields), values
 
 
 def _find_order(tree: Tree, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -187,6 +178,17 @@ def _check_tests(
         raise ModelFileError(
             f"{where}, node {tree.node_id[order[j]]} {what} {values[j]}, which cannot be; the model is damaged: save it again"
         )
+
+
+def _join_nodes(pieces: Sequence[Nodes], **shifts: NDArray[np.int64]) -> Nodes:
+    """All nodes one behind the other, the fields in `shifts` renumbered from a tree's own count to the forest's."""
+    fields: dict[str, Any] = {}
+    for name, dtype in zip(Nodes._fields, NODE_DTYPES, strict=True):
+        arrays = [getattr(nodes, name) for nodes in pieces]
+        if name in shifts:
+            arrays = [np.where(a >= 0, a + shift, -1) for a, shift in zip(arrays, shifts[name], strict=False)]
+        fields[name] = np.concatenate([np.zeros(0, dtype), *arrays], dtype=dtype, casting="unsafe")
+    return Nodes(**fields)
 
 
 def _join_sets(sets: Sequence[CategorySets]) -> tuple[CategorySets, NDArray[np.int64]]:

@@ -45,7 +45,7 @@ class Section:
         items = self._get(name, list, "a list of strings")
         if not all(isinstance(item, str) for item in items):
             raise self.error(f"{name} holds something that is no string")
-        return items
+        return list(items)
 
     def count(self, name: str, default: int | None = None) -> int:
         """The whole number >= 0 called `name`, which XGBoost writes as a string."""

@@ -53,8 +53,9 @@ class Block:
         words = self._get(name).split()
         if len(words) != length:
             raise self.error(f"{name} has {len(words)} entries; expected {length}")
+        convert = int if np.issubdtype(dtype, np.integer) else float
         try:
-            return np.array(words, dtype=str).astype(dtype) if words else np.zeros(0, dtype)
+            return np.fromiter(map(convert, words), dtype, length)
         except (ValueError, OverflowError) as error:
             raise self.error(f"{name} holds something that is no number ({error})") from error
 

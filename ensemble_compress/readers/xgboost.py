@@ -124,8 +124,10 @@ def _speaker_of(model: Any) -> Speaker:
 
 
 def _parse_booster(booster: Any, name: str) -> Section:
-    if booster.num_features() == 0:
-        raise UnsupportedModelError(f"this {name} has no features; expected a trained model")
+    try:
+        booster.num_features()
+    except ValueError as error:
+        raise UnsupportedModelError(f"this {name} has no features; expected a trained model") from error
     return as_section(ubjson.parse(bytes(booster.save_raw("ubj")), name), name)
 
 
@@ -146,11 +148,10 @@ def _parse_file(path: Path) -> Section:
 def _parse_json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
-    except json.JSONDecodeError as error:
-        what = "is truncated" if error.pos >= len(error.doc.rstrip()) else "is no JSON, or damaged"
-        raise ModelFileError(f"{name} {what}: {error}; copy or save it again") from error
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{name} is no JSON, or damaged: {error}; copy or save it again") from error
+        raise ModelFileError(
+            f"{name} is damaged or truncated: no valid JSON ({error}); copy or save it again"
+        ) from error
 
 
 def _read_document(document: Section, speaker: Speaker) -> Forest:
@@ -305,10 +306,13 @@ def _texts_of(column: Section) -> tuple[str, ...] | None:
     ends = column.numbers("offsets", np.int64)
     if len(ends) and (ends[0] != 0 or ends[-1] != len(data) or (np.diff(ends) < 0).any()):
         raise column.error("offsets do not cut up values")
-    try:
-        return tuple(data[a:b].decode("utf-8") for a, b in itertools.pairwise(ends.tolist())) or None
-    except UnicodeDecodeError as error:
-        raise column.error("values is no UTF-8") from error
+    if not data.isascii():
+        # XGBoost (seen in 3.2) cuts up the bytes at the lengths of the characters, so such names are lost.
+        raise UnsupportedModelError(
+            f"{column.where}: XGBoost does not save the names of categories whole unless they are ASCII; rename them, or"
+            " train on their codes"
+        )
+    return tuple(data[a:b].decode() for a, b in itertools.pairwise(ends.tolist())) or None
 
 
 def _whole_numbers_of(column: Section) -> tuple[int, ...] | None:

@@ -32,7 +32,7 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
     n_nodes, width = parameters.count("num_nodes"), max(1, parameters.count("size_leaf_vector", 1))
     left = section.numbers("left_children", np.int64, n_nodes)
     right = section.numbers("right_children", np.int64, n_nodes)
-    cover = section.numbers("sum_hessian", np.float64, n_nodes)
+    cover = section.numbers("sum_hessian", np.float32, n_nodes).astype(np.float64)
     default_left = section.numbers("default_left", np.int8, n_nodes) != 0
     condition = section.numbers("split_conditions", np.float32, n_nodes)
     if width == 1:
