@@ -237,6 +237,7 @@ MODEL = ("learner", "gradient_booster", "model")
         (_set("learner", "learner_model_param", "base_score", to="[1.5]"), "expected a probability for binary:logistic"),
         (_set("learner", "learner_model_param", "base_score", to="[.5,.5]"), "expected 1 or 1 finite numbers"),
         (_set("learner", "learner_model_param", "num_feature", to="99999999"), "n_features must lie between 0 and"),
+        (_set("learner", "learner_model_param", "num_target", to="99999999"), "num_target is 99999999; expected at most"),
         (_set("learner", "feature_names", to=["a"]), "feature_names has 1 entries; num_feature is 5"),
         (_set("learner", "objective", to={}), "learner, objective: name is missing"),
         (_set("learner", to=3), "learner is int; expected an object"),
@@ -290,6 +291,7 @@ def test_a_foreign_file_is_told_what_was_expected(name: str, data: bytes, text: 
         (b"\nTree=1\n", b"\nTre=1\n", "5 trees are there and tree_sizes names 6"),
         (b"\nmax_feature_idx=4", b"\nmax_feature_idx=6", "feature_names has 5 entries; max_feature_idx says 7"),
         (b"\nnum_tree_per_iteration=1", b"\nnum_tree_per_iteration=4", "6 trees do not make iterations of 4"),
+        (b"\nnum_tree_per_iteration=1", b"\nnum_tree_per_iteration=999999999", "do not make iterations of 999999999"),
         (b"\nobjective=binary", b"\nobjective=magic", "the objective 'magic' cannot be read; expected one of regression"),
         (b"pandas_categorical:null", b"pandas_categorical:[1]", "pandas_categorical is no list of lists"),
         (b"pandas_categorical:null", b"pandas_categorical:[", "pandas_categorical is no JSON"),
@@ -315,6 +317,23 @@ def test_a_changed_entry_of_a_line_is_refused_by_its_place(
     (tmp_path / "model.txt").write_bytes(before + name + value + space + after)
     with pytest.raises(ModelFileError, match=f"^model.txt: tree 0.*{value.decode()}"):
         read(tmp_path / "model.txt")
+
+
+def test_sets_that_would_fill_the_memory_are_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
+    document = json.loads(saved["model.json"])
+    n_sets = 40
+    changes = {"categories_segments": list(range(n_sets)), "categories_sizes": [1] * n_sets}
+    _tree(document).update(changes, categories=[(1 << 24) - 1] * n_sets, categories_nodes=list(range(n_sets)))
+    n_nodes = int(_tree(document)["tree_param"]["num_nodes"])
+    for name, values in _tree(document).items():
+        if isinstance(values, list) and len(values) == n_nodes:
+            _tree(document)[name] = (values * n_sets)[: max(n_sets, n_nodes)]
+    _tree(document)["tree_param"]["num_nodes"] = str(max(n_sets, n_nodes))
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(
+        ModelFileError, match="trees 1: its sets of categories would take more than 67,108,864 bytes"
+    ):
+        read(tmp_path / "model.json")
 
 
 def test_windows_line_ends_are_read(saved: dict[str, bytes], tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_cover_counts_training_rows() -> None:
 def test_real_rows_end_in_the_same_leaves(name: str) -> None:
     X_train, y_train, X, _, info = datasets.train_test(name, max_rows=4000)
     columns = [f for f, is_categorical in enumerate(info["categorical"]) if is_categorical]
-    model = lgb.LGBMClassifier(n_estimators=10, verbose=-1, n_jobs=2)
+    model = lgb.LGBMClassifier(n_estimators=10, verbose=-1, n_jobs=1)
     model.fit(X_train, y_train, categorical_feature=columns or "auto")
     forest = read(model)
     np.testing.assert_array_equal(model.predict(X, pred_leaf=True).reshape(len(X), -1), forest.apply(X))

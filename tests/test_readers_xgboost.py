@@ -187,7 +187,7 @@ def test_labels_of_a_wrapper_and_of_a_booster() -> None:
 @pytest.mark.parametrize("name", ["adult", "spambase", "letter"])
 def test_real_rows_end_in_the_same_leaves(name: str) -> None:
     X_train, y_train, X, _, _ = datasets.train_test(name, max_rows=4000)
-    model = xgb.XGBClassifier(n_estimators=10, max_depth=6, n_jobs=2).fit(X_train, y_train)
+    model = xgb.XGBClassifier(n_estimators=10, max_depth=6, n_jobs=1).fit(X_train, y_train)
     forest = read(model)
     np.testing.assert_array_equal(model.apply(X).reshape(len(X), -1), forest.apply(X))
     expected = model.predict(X, output_margin=True).reshape(len(X), -1)

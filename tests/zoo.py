@@ -15,6 +15,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
 from sklearn.dummy import DummyRegressor
+from threadpoolctl import threadpool_limits
 
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
@@ -244,7 +245,8 @@ def names(library: str) -> list[str]:
 @functools.cache
 def trained(name: str) -> Any:
     """The trained model."""
-    return ENTRIES[name].make()
+    with threadpool_limits(1):  # tiny models: threads that wait for each other take longer than the work
+        return ENTRIES[name].make()
 
 
 @functools.cache

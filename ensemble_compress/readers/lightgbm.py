@@ -116,7 +116,7 @@ def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
     n_features = model.count("max_feature_idx") + 1
     objective = model.header.get("objective", "").split()
     link = _link_of(objective, model.where)
-    if n_outputs < 1 or len(model.trees) % n_outputs:
+    if not 1 <= n_outputs <= max(1, len(model.trees)) or len(model.trees) % n_outputs:
         raise model.error(
             f"{len(model.trees)} trees do not make iterations of {n_outputs} (num_tree_per_iteration)"
         )

@@ -49,6 +49,7 @@ OBJECTIVES = {
 }
 """The link of each objective. `binary:logitraw` is read as the classifier that it trains."""
 
+MAX_OUTPUTS = 1 << 16
 LARGEST_PROBABILITY = np.float32(1) - np.float32(1e-6)
 
 
@@ -160,6 +161,8 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
     objective = learner.section("objective").text("name")
     link, booster = _link_of(objective, learner.where), learner.section("gradient_booster")
     n_outputs = max(parameters.count("num_class"), parameters.count("num_target", 1), 1)
+    if n_outputs > MAX_OUTPUTS:
+        raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {MAX_OUTPUTS}")
     labels = _labels_of(speaker, objective, n_outputs, learner)
     model, weights = _trees_of(booster)
     bias = _bias_of(parameters, objective, link, n_outputs)

@@ -14,6 +14,8 @@ from ensemble_compress.readers.document import Section
 
 LARGEST_CODE = 1 << 24
 """XGBoost takes codes from here on for invalid."""
+MAX_WORDS = 1 << 24
+"""Words of 32 bits that the sets of one tree may take: a short list can name a code far out."""
 
 
 def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
@@ -105,4 +107,6 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
     if (is_categorical & (category_set < 0)).any():
         raise section.error(f"node {int((is_categorical & (category_set < 0)).argmax())} has no categories")
     lists = [codes[b : b + size].tolist() for b, size in zip(begin, sizes, strict=True)]
+    if sum(max(members, default=0) // 32 + 1 for members in lists) > MAX_WORDS:
+        raise section.error(f"its sets of categories would take more than {4 * MAX_WORDS:,} bytes")
     return np.where(is_categorical, category_set, -1), make_sets(lists)
