@@ -148,7 +148,7 @@ def float32_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 <= each threshold: it decides alike for every float32 value."""
     with np.errstate(over="ignore"):
         nearest = threshold.astype(np.float32)
-    return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 def _float_keys(threshold: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -236,7 +236,7 @@ class DistinctValues:
         """Whether leaves hold their values themselves, because that takes fewer bits than a table and numbers."""
         n_leaves, row = len(self.number), self.stored.shape[1] * self.value_width
         table = n_leaves * self.number_width + 8 * whole_bytes(len(self.stored) * row)
-        return n_leaves * row <= table
+        return bool(n_leaves * row <= table)
 
     @property
     def leaf_width(self) -> int:

@@ -117,6 +117,13 @@ def _largest_sums(
 
 
 def leaf_counts(forest: Forest) -> NDArray[np.int64]:
+    """The number of leaves of each tree, shape (n_trees,).
+
+    Parameters
+    ----------
+    forest : Forest
+        Any forest.
+    """
     return np.asarray((np.diff(forest.tree_start).astype(np.int64) + 1) // 2)
 
 

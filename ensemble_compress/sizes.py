@@ -32,7 +32,7 @@ def plain_bytes(forest: Forest) -> int:
     forest : Forest
         Any forest.
     """
-    return 8 * forest.n_nodes + 4 * forest.n_leaves * (forest.values.shape[1] - 1)
+    return int(8 * forest.n_nodes + 4 * forest.n_leaves * (forest.values.shape[1] - 1))
 
 
 def c_bytes(forest: Forest, input: Input = "float", optimize: Optimize = "size") -> int:

@@ -252,17 +252,10 @@ def c_tables(forest: Forest, input: Input = "float", optimize: Optimize = "size"
     _put(bits, at + tests.feature_width, tests.stored, tests.stored_width)
     _put_trees(bits, layout)
     if not values.is_inline:
-        at = layout.position("values") * layout.unit
-        _put_rows(
-            bits, at + np.arange(len(values.stored)) * values.stored.shape[1] * values.value_width, values
-        )
+        rows = np.arange(len(values.stored)) * values.stored.shape[1] * values.value_width
+        _put_rows(bits, layout.position("values") * layout.unit + rows, values)
     if tests.sets:
-        at = layout.position("sets") * layout.unit
-        starts = tests.set_starts
-        _put(bits, at + np.arange(len(starts)) * tests.set_start_width, starts, tests.set_start_width)
-        at += len(starts) * tests.set_start_width
-        for start, members in zip(starts, tests.sets, strict=False):
-            bits[at + start * layout.unit :][: len(members)] = members
+        _put_sets(bits[layout.position("sets") * layout.unit :], tests)
     return CTables(layout, np.packbits(bits, bitorder="little"), layout.bias, layout.trees_of_output)
 
 
@@ -294,6 +287,13 @@ def _put_trees(bits: NDArray[np.uint8], layout: Layout) -> None:
         _put_rows(bits, at, values, values.number)
     else:
         _put(bits, at, values.number, values.number_width)
+
+
+def _put_sets(bits: NDArray[np.uint8], tests: DistinctTests) -> None:
+    starts, width = tests.set_starts, tests.set_start_width
+    _put(bits, np.arange(len(starts)) * width, starts, width)
+    for start, members in zip(starts.tolist(), tests.sets, strict=False):
+        bits[len(starts) * width + start * tests.unit :][: len(members)] = members
 
 
 def _put_rows(

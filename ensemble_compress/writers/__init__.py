@@ -1,0 +1,96 @@
+"""Writers: from a Forest to what runs elsewhere. One module a format; the file's suffix names it."""
+
+from pathlib import Path
+
+from ensemble_compress.errors import ParameterError
+from ensemble_compress.forest import Forest
+from ensemble_compress.tables import Optimize
+from ensemble_compress.writers.c import write_c
+from ensemble_compress.writers.shared_library import write_shared_library
+from ensemble_compress.writers.treelite import write_treelite_library
+from ensemble_compress.writers.verify import verify_c, verify_shared_library, verify_treelite_library
+
+__all__ = ["TARGETS", "export_forest"]
+
+HOST = "cpu"
+TARGETS = (
+    *(HOST, "x86-64", "aarch64", "armv7", "wasm32"),
+    *("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"),
+)
+C_SUFFIXES = (".h", ".c")
+LIBRARY_SUFFIXES = (".so", ".dylib", ".dll")
+TREELITE_SUFFIXES = tuple(f".treelite{suffix}" for suffix in LIBRARY_SUFFIXES)
+
+
+def export_forest(
+    forest: Forest,
+    path: str | Path,
+    *,
+    target: str = HOST,
+    name: str = "model",
+    optimize: Optimize = "size",
+    float_input: bool = True,
+    verify: bool = False,
+) -> list[Path]:
+    """Write a forest in the form that the file's suffix names.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    path : str or Path
+        `.h` a single C header, `.c` a C source with its header beside it, `.so`, `.dylib` or `.dll` our shared
+        library, `.treelite.so` a Treelite model compiled by TL2cgen.
+    target : str
+        What it has to run on; C source runs on all of them, a library so far only on this machine ("cpu").
+    name : str
+        What all names of a C source begin with.
+    optimize : {"size", "speed"}
+        Tables of a C source packed to the bit, or in whole bytes.
+    float_input : bool
+        Whether a row of a C source holds floats; otherwise int16_t.
+    verify : bool
+        Whether to run what was written, on rows at the forest's own thresholds, and compare it with Python.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ParameterError
+        The suffix, the target or another argument is none that can be written.
+    UnsupportedModelError
+        The format cannot hold the forest exactly.
+    ToolchainError
+        A compiler is needed and missing or failed, or what it made answers differently.
+    """
+    path = Path(path)
+    if target not in TARGETS:
+        raise ParameterError(f"target is {target!r}; expected one of {', '.join(TARGETS)}")
+    file_name = path.name.lower()
+    if file_name.endswith(C_SUFFIXES):
+        files = write_c(forest, path, name=name, float_input=float_input, optimize=optimize)
+        if verify:
+            verify_c(forest, files, name=name, float_input=float_input)
+        return files
+    if not file_name.endswith(LIBRARY_SUFFIXES):
+        raise ParameterError(
+            f"{path.name!r} has no suffix that can be written; expected one of"
+            f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES))}"
+        )
+    if target != HOST:
+        raise ParameterError(
+            f"a shared library for {target} cannot be written yet; export C source (.h or .c) and compile it for"
+            f" {target}, or use target={HOST!r}"
+        )
+    if file_name.endswith(TREELITE_SUFFIXES):
+        write_treelite_library(forest, path)
+        if verify:
+            verify_treelite_library(forest, path)
+        return [path]
+    write_shared_library(forest, path)
+    if verify:
+        verify_shared_library(forest, path)
+    return [path]

@@ -1,23 +1,22 @@
 """A forest as freestanding C99: tables and one loop; only stdint.h, no malloc, no libm, no recursion, no floating point.
 
-The code is `c_runtime/forest.c` with the parts that a forest doesn't need left out and the constants of its tables
-filled in; the tables are those of `sizes.c_tables`. Floats are compared as integers by their bits, so that a
+The tables are those of `sizes.c_tables`, the code is that of `c_code`. Floats are compared as integers by their bits, so that a
 microcontroller without an FPU decides exactly as the forest does, whatever the row.
 """
 
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.distinct import INPUT_LIMITS, Input
+from ensemble_compress.distinct import Input
 from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
-from ensemble_compress.tables import MAX_FIELD, CTables, Optimize, c_tables
+from ensemble_compress.tables import CTables, Optimize, c_tables
 from ensemble_compress.writers.atomic import write_atomically
+from ensemble_compress.writers.c_code import c_code
 
 INPUT_TYPES = {"float": "float", "int16": "int16_t", "int8": "int8_t"}
 KEYWORDS = """
@@ -85,7 +84,7 @@ def to_c(
     file_name = file_name or name
     input = input or ("float" if float_input else "int16")
     tables = c_tables(forest, input, optimize)
-    code = _fill(_runtime("forest.c"), *_constants(tables, name, "static inline " if single_header else ""))
+    code = c_code(tables, name, "static inline " if single_header else "")
     body = _table_text(tables, name) + "\n" + code
     guard = f"{name.upper()}_H"
     head = [_comment(tables, name, file_name, single_header), f"#ifndef {guard}\n#define {guard}\n"]
@@ -96,7 +95,8 @@ def to_c(
     ]
     if single_header:
         return {f"{file_name}.h": "\n".join([*head, body, "#endif\n"])}
-    declarations = [line[:-1] + ";" for line in _signatures(forest, name)]
+    marked = c_code(tables, name, "//")
+    declarations = [f"{line[2:]};" for line in marked.splitlines() if line.startswith("//")]
     declared = "\n".join(
         ['#ifdef __cplusplus\nextern "C" {\n#endif', *declarations, "#ifdef __cplusplus\n}\n#endif\n"]
     )
@@ -166,104 +166,6 @@ def _check_name(name: str) -> None:
         )
 
 
-def _runtime(file_name: str) -> str:
-    return (resources.files("ensemble_compress.writers") / "c_runtime" / file_name).read_text("ascii")
-
-
-def _fill(template: str, constants: dict[str, str], flags: set[str]) -> str:
-    """The template with its `@names@` filled in and only those `//if flag` blocks whose flag is set."""
-    lines, kept = [], [True]
-    for line in template.splitlines():
-        if line.startswith("//if "):
-            kept.append(kept[-1] and line[5:] in flags)
-        elif line == "//else":
-            kept[-1] = kept[-2] and not kept[-1]
-        elif line == "//end":
-            kept.pop()
-        elif kept[-1]:
-            lines.append(line)
-    return re.sub(r"@(\w+)@", lambda match: constants[match[1]], "\n".join(lines)) + "\n"
-
-
-def _constants(tables: CTables, name: str, api: str) -> tuple[dict[str, str], set[str]]:
-    layout = tables.layout
-    forest, tests, values, unit = layout.forest, layout.tests, layout.values, layout.unit
-
-    def units(n_bits: int) -> str:
-        return str(n_bits // unit)
-
-    def field(at: str, n_bits: int) -> str:
-        if n_bits == 0:
-            return "0u"
-        if unit == 1 and n_bits > MAX_FIELD:
-            return f"({name}_field({at}, 16u) | ({name}_field({at} + 16u, {n_bits - 16}u) << 16))"
-        return f"{name}_field({at}, {units(n_bits)}u)"
-
-    n_tests, n_outputs, row = (
-        len(tests.feature),
-        forest.n_outputs,
-        values.stored.shape[1] * values.value_width,
-    )
-    sets_at, start_width = layout.position("sets"), tests.set_start_width
-    is_vector = values.stored.shape[1] > 1
-    place = f"leaf + k * {units(values.value_width)}u" if is_vector else "leaf"
-    table = f"{layout.position('values')}u + {field('leaf', values.leaf_width)} * {units(row)}u"
-    constants = {
-        "name": name,
-        "api": api,
-        "tests_at": str(layout.position("tests")),
-        "test_width": units(tests.width),
-        "feature": field("at", tests.feature_width),
-        "stored": field(f"at + {units(tests.feature_width)}u", tests.stored_width),
-        "nan_left": _between(tests.nan_from, tests.nan_to, n_tests),
-        "first_set": str(tests.first_set),
-        "set_start": field(f"{sets_at}u + stored * {units(start_width)}u", start_width),
-        "set_end": field(f"{sets_at}u + (stored + 1u) * {units(start_width)}u", start_width),
-        "sets_at": str(sets_at + len(tests.set_starts) * start_width // unit),
-        "codes_a_unit": str(unit),
-        "key_of_zero": str(-INPUT_LIMITS.get(layout.input, (0, 0))[0]),
-        "shift": str(tests.shift),
-        "offset": str(tests.offset),
-        "trees_at": str(layout.position("structure")),
-        "count": f"{field('*at', layout.count_width)} + {layout.count_offset}u",
-        "count_width": units(layout.count_width),
-        "left_width": units(layout.left_width),
-        "number_width": units(tests.number_width),
-        "number": field("split + left_width", tests.number_width),
-        "leaf_width": units(values.leaf_width),
-        "values_of_leaf": "leaf" if values.is_inline else table,
-        "value": field(place, values.value_width),
-        "value_offset": str(values.offset % 2**32),
-        "n_trees": f"(uint32_t){name}_trees[k]"
-        if len(tables.trees_of_output)
-        else f"{len(layout.order) // (1 if is_vector else n_outputs)}u",
-        "n_outputs": str(n_outputs),
-        "bias": f"{name}_bias[k]" if len(tables.bias) else "0",
-    }
-    n_classes = 0 if forest.classes is None else len(forest.classes)
-    conditions = {
-        "trees": len(layout.order) > 0,
-        "bits": unit == 1,
-        "float": layout.input == "float",
-        "numeric": tests.first_set > 0,
-        "sets": tests.first_set < n_tests,
-        "vector": is_vector,
-        "classes": n_classes > 0,
-        "several": n_outputs > 1,
-        "binary": n_outputs == 1 and n_classes == 2,
-        "regression": n_classes == 0 and n_outputs == 1,
-    }
-    return constants, {flag for flag, holds in conditions.items() if holds}
-
-
-def _between(start: int, stop: int, n: int) -> str:
-    """Whether `test` is in start:stop, as an expression that no compiler calls always true."""
-    if start == stop:
-        return "0"
-    conditions = [f"test >= {start}u"] * (start > 0) + [f"test < {stop}u"] * (stop < n)
-    return " && ".join(conditions) or "1"
-
-
 def _table_text(tables: CTables, name: str) -> str:
     arrays = {"tables": tables.stream, "bias": tables.bias, "trees": tables.trees_of_output}
     return "\n".join(_array_text(f"{name}_{key}", array) for key, array in arrays.items() if len(array))
@@ -274,11 +176,6 @@ def _array_text(name: str, array: NDArray[Any], a_line: int = 24) -> str:
     texts = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in array.tolist()]
     lines = (",".join(texts[i : i + a_line]) for i in range(0, len(texts), a_line))
     return f"static const {array.dtype}_t {name}[{len(array)}] = {{\n    " + ",\n    ".join(lines) + "\n};\n"
-
-
-def _signatures(forest: Forest, name: str) -> list[str]:
-    text = _fill(_runtime("forest.c"), *_constants(c_tables(forest), name, "@api@"))
-    return [line[5:] + " " for line in text.splitlines() if line.startswith("@api@")]
 
 
 def _macros(tables: CTables, name: str) -> str:
@@ -301,9 +198,9 @@ def _scale(tables: CTables) -> str:
 def _comment(tables: CTables, name: str, file_name: str, single_header: bool) -> str:
     layout = tables.layout
     forest, upper = layout.forest, name.upper()
+    counts = f"{forest.n_trees} trees, {forest.n_leaves} leaves, {len(layout.tests.feature)} distinct tests"
     lines = [
-        f"{name}: {forest.n_trees} trees, {forest.n_leaves} leaves, {len(layout.tests.feature)} distinct tests;"
-        f" {tables.n_bytes} bytes of tables.",
+        f"{name}: {counts}; {tables.n_bytes} bytes of tables.",
         "Written by ensemble_compress. C99; needs stdint.h only: no malloc, no libm, no recursion.",
         "",
         f"    {name}_input_t row[{upper}_N_FEATURES] = {{ ... }};",
@@ -348,18 +245,19 @@ def _layout_notes(tables: CTables, name: str) -> list[str]:
     layout = tables.layout
     if not len(layout.order):
         return []
-    tests, values, unit = layout.tests, layout.values, "bits" if layout.unit == 1 else "bytes"
-    count, left = layout.count_width // layout.unit, layout.left_width // layout.unit
-    notes = [
-        "",
-        f"{name}_tables, all widths in {unit}:",
-        f"  at {layout.position('tests')}: tests of feature {tests.feature_width // layout.unit},"
-        f" threshold or set {tests.stored_width // layout.unit}",
-        f"  at {layout.position('structure')}: trees of count {count}; splits in pre-order of left count up to {left},"
-        f" test {tests.number_width // layout.unit}; leaves of {values.leaf_width // layout.unit}",
-    ]
+    tests, values, unit = layout.tests, layout.values, layout.unit
+
+    def units(n_bits: int) -> int:
+        return n_bits // unit
+
+    test = f"feature {units(tests.feature_width)}, threshold or set {units(tests.stored_width)}"
+    split = f"left count up to {units(layout.left_width)}, test {units(tests.number_width)}"
+    tree = f"count {units(layout.count_width)}; splits in pre-order of {split}; leaves of {units(values.leaf_width)}"
+    notes = ["", f"{name}_tables, all widths in {'bits' if unit == 1 else 'bytes'}:"]
+    notes.append(f"  at {layout.position('tests')}: tests of {test}")
+    notes.append(f"  at {layout.position('structure')}: trees of {tree}")
     if layout.parts["values"]:
-        notes.append(f"  at {layout.position('values')}: leaf values of {values.value_width // layout.unit}")
+        notes.append(f"  at {layout.position('values')}: leaf values of {units(values.value_width)}")
     if layout.parts["sets"]:
         notes.append(f"  at {layout.position('sets')}: category sets")
     return notes

@@ -22,7 +22,7 @@ from ensemble_compress.writers.atomic import write_atomically
 FORMAT, PROTOCOL = "ensemble_compress forest", 1
 SCALARS = ("n_features", "divisor", "link", "x_dtype", "handles_nan", "feature_names", "categories")
 ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
-PARTS = (("nodes", Nodes), ("category_sets", CategorySets))
+PARTS: tuple[tuple[str, Any], ...] = (("nodes", Nodes), ("category_sets", CategorySets))
 LARGEST_GROWTH, SMALLEST_LIMIT = 1000, 1 << 20
 """Deflate can't shrink anything by more than 1032 to 1; a file that claims more is no file of ours."""
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)
@@ -155,10 +155,13 @@ def _read_array(content: bytes) -> NDArray[Any]:
 
 
 def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
-    parts = {part: kind(*(arrays[f"{part}.{key}"] for key in kind._fields)) for part, kind in PARTS}
-    scalars = {name: header[name] for name in SCALARS}
-    if scalars["feature_names"] is not None:
-        scalars["feature_names"] = tuple(scalars["feature_names"])
-    if scalars["categories"] is not None:
-        scalars["categories"] = tuple(None if c is None else tuple(c) for c in scalars["categories"])
-    return Forest(**parts, **{name: arrays.get(name) for name in ARRAYS}, **scalars)
+    fields: dict[str, Any] = {name: header[name] for name in SCALARS} | {
+        name: arrays.get(name) for name in ARRAYS
+    }
+    for part, kind in PARTS:
+        fields[part] = kind(*(arrays[f"{part}.{key}"] for key in kind._fields))
+    if fields["feature_names"] is not None:
+        fields["feature_names"] = tuple(fields["feature_names"])
+    if fields["categories"] is not None:
+        fields["categories"] = tuple(None if c is None else tuple(c) for c in fields["categories"])
+    return Forest(**fields)

@@ -200,6 +200,6 @@ def _load(path: Path) -> ctypes.CDLL:
     """The library, from a copy: the loader knows libraries by name, and would give an older file of this name again."""
     try:
         with tempfile.TemporaryDirectory(prefix="ensemble_compress_", ignore_cleanup_errors=True) as folder:
-            return ctypes.CDLL(shutil.copy(path, Path(folder) / path.name))
+            return ctypes.CDLL(str(shutil.copy(path, Path(folder) / path.name)))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be loaded as a shared library: {error}") from error

@@ -290,3 +290,22 @@ def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
     misread = (rows.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(rows)
     with np.errstate(over="ignore"):
         return np.where(misread, np.nextafter(rows, np.inf), rows)
+
+
+def read_treelite_margin(forest: Forest, path: str | Path, X: Any) -> NDArray[Any]:
+    """The margins that a compiled library gives, shape (n_rows, n_outputs).
+
+    Parameters
+    ----------
+    forest : Forest
+        The exported forest.
+    path : str or Path
+        What `write_treelite_library` wrote.
+    X : array-like of shape (n_rows, n_features) or DataFrame
+        Rows.
+    """
+    import tl2cgen
+
+    rows = treelite_rows(forest, X)
+    margin = tl2cgen.Predictor(path, nthread=1).predict(tl2cgen.DMatrix(rows), pred_margin=True)
+    return np.asarray(margin).reshape(len(rows), forest.n_outputs)
