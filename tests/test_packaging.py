@@ -96,11 +96,12 @@ def test_an_installed_wheel_runs_the_demo(dist: Path, tmp_path: Path) -> None:
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / Path(sys.executable).name
     site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip())
-    # The requirements are those of the running environment: nothing is downloaded. The wheel comes first on the path.
-    places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
-    (site / "requirements.pth").write_text("".join(f"{place}\n" for place in sorted(places)))
     wheel = next(dist.glob("*.whl"))
     run([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel])
+    # The requirements are those of the running environment: nothing is downloaded. It may hold this library as well,
+    # so it is shown after the installation, and comes behind the wheel on the path.
+    places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    (site / "requirements.pth").write_text("".join(f"{place}\n" for place in sorted(places)))
     where = run([python, "-c", "import ensemble_compress; print(ensemble_compress.__file__)"], cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(site)
     assert not (site / "algorithms").exists()
