@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from test_cli import hide_the_compilers, run
 
+import ensemble_compress as ec
 from ensemble_compress import demo, emulate
 
 
 @pytest.fixture(autouse=True)
 def small_models(monkeypatch):
     models = {
-        "random forest": RandomForestClassifier(10, max_depth=6, random_state=0),
-        "gradient boosting": HistGradientBoostingClassifier(max_iter=3, max_leaf_nodes=6, random_state=0),
+        "random forest": RandomForestClassifier(5, max_depth=5, random_state=0),
+        "gradient boosting": GradientBoostingClassifier(n_estimators=2, max_features="sqrt", random_state=0),
     }
     monkeypatch.setattr(demo, "_models", lambda: models)
 
@@ -31,6 +32,12 @@ def test_the_demo_compresses_exports_runs_and_compares(tmp_path):
     ]
 
 
+@pytest.fixture
+def compresses_quickly(monkeypatch):
+    monkeypatch.setattr(ec, "compress", lambda model, X, y, tolerance: ec.pack(model), raising=False)
+
+
+@pytest.mark.usefixtures("compresses_quickly")
 def test_without_a_compiler_the_demo_says_what_it_skips(monkeypatch):
     hide_the_compilers(monkeypatch)
     text = run("demo").stdout
@@ -38,6 +45,7 @@ def test_without_a_compiler_the_demo_says_what_it_skips(monkeypatch):
     assert "450 of 450" not in text
 
 
+@pytest.mark.usefixtures("compresses_quickly")
 def test_a_label_that_differs_is_exit_code_1(monkeypatch):
     run_headers = emulate.run_headers
 
