@@ -85,6 +85,16 @@ def test_a_saved_model_is_the_same_forest(name: str, tmp_path: Path) -> None:
     assert loaded == read(zoo.trained(name).booster_)
 
 
+@pytest.mark.parametrize("objective", ["lambdarank", "rank_xendcg"])
+def test_ranking_by_groups_is_read(objective: str) -> None:
+    X, y = zoo.data("binary")
+    train = lgb.Dataset(X, y, group=[60] * 4)
+    booster = lgb.train(
+        {"objective": objective, "verbose": -1, "min_data_in_leaf": 5, "num_threads": 1}, train, 5
+    )
+    np.testing.assert_array_equal(booster.predict(X), read(booster).predict(X))
+
+
 def _one_split(decision: int, threshold: float) -> str:
     """A model of one tree with one split on one feature, as text."""
     return (

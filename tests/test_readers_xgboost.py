@@ -105,6 +105,35 @@ def test_a_base_score_becomes_a_margin_as_in_xgboost(base_score: float) -> None:
     )
 
 
+def test_survival_and_ranking_by_groups_are_read() -> None:
+    X, y = zoo.data("positive")
+    rows = xgb.DMatrix(X)
+    rows.set_float_info("label_lower_bound", y)
+    rows.set_float_info("label_upper_bound", np.where(y > 2, np.inf, y))
+    survival = xgb.train({"objective": "survival:aft", "max_depth": 3}, rows, 5)
+    np.testing.assert_array_equal(survival.predict(rows, output_margin=True), read(survival).margin(X)[:, 0])
+    np.testing.assert_allclose(read(survival).predict(X), survival.predict(rows), rtol=4e-7)
+    groups = xgb.DMatrix(X, y > 1)
+    groups.set_group([60] * 4)
+    ranker = xgb.train({"objective": "rank:map", "max_depth": 3}, groups, 5)
+    np.testing.assert_array_equal(ranker.predict(groups), read(ranker).predict(X))
+
+
+def test_the_layout_of_older_versions_is_read(tmp_path: Path) -> None:
+    booster = zoo.trained("xgb binary:logistic")
+    document = json.loads(booster.save_raw("json"))
+    parameters = document["learner"]["learner_model_param"]
+    parameters["base_score"] = parameters["base_score"].strip("[]")
+    model = document["learner"]["gradient_booster"]["model"]
+    del model["cats"], model["iteration_indptr"], parameters["num_target"]
+    for tree in model["trees"]:
+        tree["default_left"] = [bool(left) for left in tree["default_left"]]
+        for key in [key for key in tree if key.startswith("categories")] + ["split_type"]:
+            del tree[key]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    assert zoo.forest("xgb binary:logistic") == read(tmp_path / "model.json")
+
+
 def _frame(seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     return pd.DataFrame(
