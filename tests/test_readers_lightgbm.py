@@ -218,6 +218,16 @@ def test_made_up_names_are_dropped_and_given_ones_kept() -> None:
     assert read(named).feature_names == tuple("abcde")
 
 
+def test_splits_are_numbered_behind_the_leaves() -> None:
+    forest = zoo.forest("lgb regression")
+    for start, stop in itertools.pairwise(forest.tree_start):
+        n_leaves = (stop - start + 1) // 2
+        ids, is_leaf = forest.nodes.node_id[start:stop], forest.is_leaf[start:stop]
+        assert sorted(ids[is_leaf]) == list(range(n_leaves))
+        assert sorted(ids[~is_leaf]) == list(range(n_leaves, stop - start))
+        assert ids[0] == n_leaves
+
+
 def test_cover_counts_training_rows() -> None:
     forest = zoo.forest("lgb regression")
     roots = forest.tree_start[:-1]

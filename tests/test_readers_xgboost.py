@@ -134,6 +134,19 @@ def test_the_layout_of_older_versions_is_read(tmp_path: Path) -> None:
     assert zoo.forest("xgb binary:logistic") == read(tmp_path / "model.json")
 
 
+def test_weights_of_dropped_trees_are_read_where_newer_versions_keep_them(tmp_path: Path) -> None:
+    document = json.loads(zoo.trained("xgb dart").save_raw("json"))
+    dart = document["learner"]["gradient_booster"]
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    weights, dart["weight_drop"] = dart["weight_drop"], [*dart["weight_drop"][:3], 1.0, 1.0]
+    assert weights[:3] != [1.0] * 3
+    old.write_text(json.dumps(document))
+    model = dart["gbtree"]["model"] | {"weight_drop": weights[:3]}
+    document["learner"]["gradient_booster"] = {"name": "gbtree", "model": model}
+    new.write_text(json.dumps(document))
+    assert read(old) == read(new)
+
+
 def _frame(seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     return pd.DataFrame(
