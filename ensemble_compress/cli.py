@@ -258,10 +258,12 @@ def compress(
         n_jobs=n_jobs,
         verbose=is_watched(),
     )
+    report: Any = small.report
     if as_json:
-        show_json(small.report.to_dict())
+        show_json(report.to_dict())
     else:
-        show(displays.report_heading(small.report), displays.report_tables(small.report), small.report.notes)
+        tables = [*displays.report_tables(report), displays.path_table(report)]
+        show(displays.report_heading(report), tables, report.notes)
     for path in outputs:
         _write(small, path, target=target, name=name)
 

@@ -374,6 +374,7 @@ def small(files):
 def test_compress_prints_a_report_and_says_what_it_wrote(files, small):
     assert re.search(r"^C tables +[\d,]+ +[\d,]+ ", small.stdout, re.MULTILINE)
     assert re.search(r"^accuracy +0\.\d+ +0\.\d+ ", small.stdout, re.MULTILINE)
+    assert re.search(r"^chosen +[\d,]+ +0\.\d+ ", small.stdout, re.MULTILINE)
     for name in ("small.forest", "small.h", "small.so"):
         assert f"wrote {files / name}, {(files / name).stat().st_size:,} bytes" in small.stderr
 
