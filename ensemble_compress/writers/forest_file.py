@@ -53,6 +53,7 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
         arrays |= {f"{part}.{key}": array for key, array in getattr(forest, part)._asdict().items()}
     header = {"format": FORMAT, "protocol": PROTOCOL, "metadata": metadata or {}}
     header |= {name: getattr(forest, name) for name in SCALARS}
+    header["arrays"] = sorted(name for name, array in arrays.items() if array is not None)
     try:
         text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
         contents = {f"{key}.npy": _npy_bytes(array) for key, array in arrays.items() if array is not None}
@@ -103,11 +104,13 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
             _check_sizes(archive, len(content))
             header = json.loads(archive.read("header.json"))
             _check_header(header)
-            arrays = {
-                info.filename.removesuffix(".npy"): _read_array(archive.read(info))
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
+            if sorted(archive.namelist()) != sorted(
+                ["header.json", *(f"{name}.npy" for name in header["arrays"])]
+            ):
+                raise ModelFileError(
+                    "is damaged: it holds other arrays than its header lists; save the model again"
+                )
+            arrays = {name: _read_array(archive.read(f"{name}.npy")) for name in header["arrays"]}
         return _build(header, arrays), header["metadata"]
     except ModelFileError as error:
         raise ModelFileError(f"{path} {error}") from error

@@ -9,15 +9,16 @@ Margins equal those of `Forest.margin` to the bit (but for the sign of zero) whe
 
 TL2cgen 1.0 takes `x <= -inf` for never true; `x < ` the smallest finite number says the same of every x and is compiled
 right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by the
-smallest step, which changes no decision unless a threshold is such a number; a forest with one is refused.
+smallest step towards zero, which changes no category and no decision but that of a threshold which is itself such a
+number (below zero) or the moved one (above); a forest with one of those is refused.
 """
 
+import io
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
     MissingPackageError
         tl2cgen is not installed.
     UnsupportedModelError
-        TL2cgen would decide wrong: a float64 threshold whose 32 low bits are ones, or a category code above 2**24.
+        TL2cgen would decide wrong: at a float64 threshold beside a number that it takes for missing, or a category code above 2**24.
     ToolchainError
         There is no C compiler, or it failed.
     """
@@ -220,9 +221,7 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
     n_files = -(-forest.n_nodes // NODES_A_FILE)
     with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as name, replacing(path) as output:
         with _silence():
-            tl2cgen.generate_c_code(
-                to_treelite(forest), name, {"parallel_comp": n_files} if n_files > 1 else {}
-            )
+            tl2cgen.generate_c_code(to_treelite(forest), name, {"parallel_comp": n_files})
         sources = sorted(Path(name).glob("*.c"))
         if _dtype(forest) == "float32":
             _mark_floats(sources)
@@ -232,19 +231,16 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what TL2cgen's C++ prints at every call: that it is older than Treelite, and how it splits files."""
-    sys.stdout.flush()
-    kept = [os.dup(stream) for stream in (1, 2)]
-    nothing = os.open(os.devnull, os.O_WRONLY)
+    """Drop what TL2cgen says at every call: on stdout, from Python, how it splits files; on stderr, from C++, its age."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        for stream in (1, 2):
-            os.dup2(nothing, stream)
-        yield
+        os.dup2(nothing, 2)
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
-        for stream, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, stream)
-        for number in (*kept, nothing):
-            os.close(number)
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _mark_floats(sources: list[Path]) -> None:
@@ -259,13 +255,16 @@ def _check_limits(forest: Forest) -> None:
         raise UnsupportedModelError(
             f"TL2cgen knows category codes up to {MOST_CODES:,}, and the model has larger ones; export to .so instead"
         )
-    wrong = (forest.nodes.threshold.view(np.uint64) & LOW_WORD == LOW_WORD) & (forest.x_dtype == "float64")
+    threshold = forest.nodes.threshold
+    blind = np.where(threshold < 0, LOW_WORD, LOW_WORD - np.uint64(1))
+    wrong = (threshold.view(np.uint64) & LOW_WORD == blind) & (forest.x_dtype == "float64")
     if wrong.any():
         j = int(wrong.argmax())
         t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
         raise UnsupportedModelError(
-            f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen takes the threshold {float(forest.nodes.threshold[j])!r} for a"
-            " missing value, because its low 32 bits are ones; export to .so instead of .treelite.so"
+            f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen cannot tell the numbers around the threshold"
+            f" {float(threshold[j])!r} from missing values, because their low 32 bits are ones; export to .so instead of"
+            " .treelite.so"
         )
 
 
@@ -288,8 +287,7 @@ def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
     if forest.x_dtype == "float32":
         return rows.astype(_dtype(forest))
     misread = (rows.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(rows)
-    with np.errstate(over="ignore"):
-        return np.where(misread, np.nextafter(rows, np.inf), rows)
+    return np.where(misread, np.nextafter(rows, 0.0), rows)
 
 
 def read_treelite_margin(forest: Forest, path: str | Path, X: Any) -> NDArray[Any]:

@@ -1,0 +1,151 @@
+"""Treelite's model and TL2cgen's library answer as the forest does, where the writer says so to the bit."""
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import treelite
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import forests, hard_rows
+from test_writer_c import draw_forests, small_forest
+
+from ensemble_compress.errors import MissingPackageError, UnsupportedModelError
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import make_sets
+from ensemble_compress.writers.treelite import (
+    read_treelite_margin,
+    to_treelite,
+    treelite_rows,
+    write_treelite_library,
+)
+
+LINKS = ("identity", "sigmoid", "sigmoid2")
+QUARTERS = st.integers(-64, 64).map(lambda n: n / 4)
+
+
+def is_exact(forest: Forest) -> bool:
+    """Whether the writer promises margins to the bit."""
+    averages = forest.divisor == 1.0 or (forest.divisor.is_integer() and forest.n_trees + 1 <= forest.divisor)
+    return averages and (forest.values.dtype == np.float64 or forest.x_dtype == "float32")
+
+
+def gtil_margin(forest: Forest, X: Any) -> np.ndarray:
+    margin = treelite.gtil.predict(to_treelite(forest), treelite_rows(forest, X), pred_margin=True)
+    return np.asarray(margin).reshape(len(X), forest.n_outputs)
+
+
+@settings(max_examples=60)
+@given(forests(links=LINKS))
+def test_margins_are_the_forests_to_the_bit(forest: Forest) -> None:
+    rows = hard_rows(forest, 40)
+    expected, actual = forest.margin(rows), gtil_margin(forest, rows)
+    if is_exact(forest):
+        assert expected.dtype == actual.dtype
+        np.testing.assert_array_equal(expected, actual)
+
+
+@settings(max_examples=60)
+@given(forests(links=LINKS, values=QUARTERS))
+def test_other_divisors_cost_no_more_than_roundings(forest: Forest) -> None:
+    rows = hard_rows(forest, 40)
+    expected, actual = forest.margin(rows), gtil_margin(forest, rows)
+    # Leaves of up to 16 / 0.3 in six trees and a bias: a few float32 roundings of sums below 400.
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=400 * 2**-22)
+
+
+@pytest.mark.parametrize("link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus"])
+def test_links_become_postprocessors(link: str) -> None:
+    classes = np.array([0, 1]) if link.startswith("sigmoid") else None
+    forest = small_forest(link=link, classes=classes)
+    X = np.array([[0.0], [1.0]], np.float32)
+    expected = forest.predict_proba(X)[:, 1] if classes is not None else forest.predict(X)
+    actual = treelite.gtil.predict(to_treelite(forest), treelite_rows(forest, X)).ravel()
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_a_link_that_treelite_lacks_is_refused_by_name() -> None:
+    with pytest.raises(
+        UnsupportedModelError, match=r"Treelite has no link 'softmax' for 1 output\(s\) of a regression model"
+    ):
+        to_treelite(small_forest(link="softmax", classes=None))
+
+
+def test_the_compiled_library_gives_the_same_bits(tmp_path: Path) -> None:
+    for n, forest in enumerate(draw_forests(20, forests(links=LINKS))):
+        rows = hard_rows(forest, 60)
+        path = write_treelite_library(forest, tmp_path / f"{n}.treelite.so")
+        expected = forest.margin(rows) if is_exact(forest) else gtil_margin(forest, rows)
+        np.testing.assert_array_equal(expected, read_treelite_margin(forest, path, rows), repr(forest))
+
+
+def test_minus_infinity_as_a_threshold_goes_right_for_all_other_numbers(tmp_path: Path) -> None:
+    nodes = small_forest().nodes
+    forest = small_forest(nodes=nodes._replace(threshold=np.array([-np.inf, 0, 0])))
+    rows = np.array([[-np.inf], [np.finfo(np.float32).min], [0.0]], np.float32)
+    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+    assert read_treelite_margin(forest, path, rows).ravel().tolist() == [-1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("sign", "low"), [(1, 0xFFFFFFFD), (1, 0xFFFFFFFF), (1, 0x100000000), (-1, 0xFFFFFFFE), (-1, 0x100000000)]
+)
+def test_doubles_that_tl2cgen_takes_for_missing_are_moved(tmp_path: Path, sign: int, low: int) -> None:
+    """A threshold among the numbers that end in 32 ones, and rows on and around it; the missing value goes left."""
+    around = sign * (np.arange(-3, 4, dtype=np.int64) + 0x3FF00000FFFFFFFF).view(np.float64)
+    threshold = sign * np.array([0x3FF0000000000000 + low]).view(np.float64)[0]
+    nodes = small_forest().nodes._replace(threshold=np.array([threshold, 0, 0]))
+    forest = small_forest(
+        x_dtype="float64", nodes=nodes._replace(nan_left=np.array([threshold < 0, False, False]))
+    )
+    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+    rows = np.append(around, np.nan)[:, None]
+    np.testing.assert_array_equal(forest.margin(rows), read_treelite_margin(forest, path, rows))
+
+
+def test_a_moved_number_keeps_its_category(tmp_path: Path) -> None:
+    nodes = small_forest().nodes._replace(threshold=np.zeros(3), category_set=np.array([0, -1, -1]))
+    forest = small_forest(x_dtype="float64", nodes=nodes, category_sets=make_sets([[1]]))
+    below_one, below_two = np.nextafter([1.0, 2.0], 0.0)
+    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+    rows = [[below_one], [1.0], [below_two], [2.0]]
+    assert read_treelite_margin(forest, path, rows).ravel().tolist() == [1.0, -1.0, -1.0, 1.0]
+
+
+@pytest.mark.parametrize("bits", [0x3FF00000FFFFFFFE, 0xBFF00000FFFFFFFF])
+def test_a_threshold_that_tl2cgen_misreads_is_refused(tmp_path: Path, bits: int) -> None:
+    threshold = np.array([bits, 0, 0], np.uint64).view(np.float64)
+    forest = small_forest(x_dtype="float64", nodes=small_forest().nodes._replace(threshold=threshold))
+    with pytest.raises(
+        UnsupportedModelError, match=r"tree 0, node 0: TL2cgen cannot tell the numbers around the threshold"
+    ):
+        write_treelite_library(forest, tmp_path / "model.treelite.so")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_treelite_library(small_forest(), tmp_path / "model.treelite.so")
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
+def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_tl2cgen(name: str, *others: Any, **more: Any) -> Any:
+        if name == "tl2cgen":
+            raise ImportError(name)
+        return real(name, *others, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_tl2cgen)
+    with pytest.raises(MissingPackageError, match=r'pip install "ensemble-compress\[treelite-lib\]"'):
+        write_treelite_library(small_forest(), tmp_path / "model.treelite.so")
+
+
+def test_a_large_forest_is_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble_compress.writers.treelite.NODES_A_FILE", 4)
+    forest = next(f for f in draw_forests(40, forests(links=LINKS, x_dtypes=("float32",))) if f.n_nodes > 12)
+    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+    rows = hard_rows(forest, 30)
+    np.testing.assert_array_equal(gtil_margin(forest, rows), read_treelite_margin(forest, path, rows))
