@@ -201,7 +201,12 @@ class DistinctValues:
     unit: int
 
     @staticmethod
-    def of(forest: Forest, varying: NDArray[np.bool_], fixed: FixedPoint, unit: int) -> "DistinctValues":
+    def of(
+        forest: Forest,
+        varying: NDArray[np.bool_],
+        distinct: tuple[NDArray[np.int64], NDArray[np.intp]],
+        unit: int,
+    ) -> "DistinctValues":
         """Find the distinct values.
 
         Parameters
@@ -210,16 +215,18 @@ class DistinctValues:
             Any forest.
         varying : ndarray of shape (n_trees,) bool
             The trees to look at.
-        fixed : FixedPoint
-            Its integers.
+        distinct : tuple of ndarray
+            What `find_distinct_rows` gives.
         unit : int
             1, or 8 where all fields are whole bytes.
         """
-        leaf = forest.nodes.leaf[forest.is_leaf][np.repeat(varying, leaf_counts(forest))]
-        used, index = np.unique(leaf, return_inverse=True)
-        rows, row_of_used = _unique_rows(fixed.values[used].astype(np.int64))
+        rows, row_of_leaf = distinct
+        row_of_leaf = row_of_leaf[np.repeat(varying, leaf_counts(forest))]
+        if not varying.all():
+            used, row_of_leaf = np.unique(row_of_leaf, return_inverse=True)
+            rows = rows[used]
         offset = int(rows.min()) if len(rows) else 0
-        return DistinctValues(row_of_used[index], rows - offset, offset, unit)
+        return DistinctValues(row_of_leaf, rows - offset, offset, unit)
 
     @property
     def value_width(self) -> int:
@@ -249,15 +256,35 @@ class DistinctValues:
         return 0 if self.is_inline else whole_bytes(self.stored.size * self.value_width)
 
 
-def find_varying_trees(forest: Forest, fixed: FixedPoint) -> NDArray[np.bool_]:
-    """Which trees have leaves of different integers, shape (n_trees,); the others are constants."""
+def find_distinct_rows(forest: Forest, fixed: FixedPoint) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """(the distinct rows of integers that leaves name, the row of each leaf in node order).
+
+    Parameters
+    ----------
+    forest : Forest
+        Any forest.
+    fixed : FixedPoint
+        Its integers.
+    """
+    used, index = np.unique(forest.nodes.leaf[forest.is_leaf], return_inverse=True)
+    rows, row_of_used = _unique_rows(fixed.values[used].astype(np.int64))
+    return rows, row_of_used[index]
+
+
+def find_varying_trees(forest: Forest, row_of_leaf: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which trees have leaves of different rows, shape (n_trees,); the others are constants.
+
+    Parameters
+    ----------
+    forest : Forest
+        Any forest.
+    row_of_leaf : ndarray of shape (n_leaves,)
+        The row of each leaf, in node order.
+    """
     if not forest.n_trees:
         return np.zeros(0, bool)
-    leaf = forest.nodes.leaf[forest.is_leaf]
-    used, index = np.unique(leaf, return_inverse=True)
-    row = _unique_rows(fixed.values[used].astype(np.int64))[1][index]
     start = np.cumsum(leaf_counts(forest)) - leaf_counts(forest)
-    return np.asarray(np.maximum.reduceat(row, start) != np.minimum.reduceat(row, start))
+    return np.asarray(np.maximum.reduceat(row_of_leaf, start) != np.minimum.reduceat(row_of_leaf, start))
 
 
 def _unique_rows(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -280,6 +307,13 @@ def width_of(largest: int, unit: int) -> int:
 
 
 def whole_bytes(n_bits: int) -> int:
+    """The bytes that hold so many bits.
+
+    Parameters
+    ----------
+    n_bits : int
+        How many.
+    """
     return -(-n_bits // 8)
 
 

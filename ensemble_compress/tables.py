@@ -26,6 +26,7 @@ from ensemble_compress.distinct import (
     DistinctTests,
     DistinctValues,
     Input,
+    find_distinct_rows,
     find_varying_trees,
     narrow,
     whole_bytes,
@@ -95,9 +96,10 @@ class Layout:
         if input not in ("float", *INPUT_LIMITS):
             raise ParameterError(f"input is {input!r}; expected 'float', 'int16' or 'int8'")
         unit, fixed = (1 if optimize == "size" else 8), fixed_point(forest)
-        varying = find_varying_trees(forest, fixed)
+        distinct = find_distinct_rows(forest, fixed)
+        varying = find_varying_trees(forest, distinct[1])
         tests = DistinctTests.of(forest, varying, input, unit)
-        values = DistinctValues.of(forest, varying, fixed, unit)
+        values = DistinctValues.of(forest, varying, distinct, unit)
         layout = Layout(forest, input, unit, fixed, tests, values, varying)
         largest = max(layout.tests.number_width, layout.left_width, layout.values.number_width)
         if largest > MAX_FIELD or sum(layout.parts.values()) >= 2**29:
