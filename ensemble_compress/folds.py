@@ -1,14 +1,12 @@
 """Rounds of judgement: who teaches, which rows the student is fitted on, and which rows neither of them has seen.
 
-A teacher's score counts only on rows that it was not trained on, and soft targets are worth most where the teacher did
-not see the row: an ensemble knows its training labels by heart, and a student of such answers learns the noise in them.
-So a teacher that can be trained again is: once without each fold for the score, and, where it has no out-of-bag rows,
-once without each pair of folds for the targets of the students that one of the two folds judges.
+A teacher's score counts only on rows that it was not trained on, so a teacher that can be trained again is: once without
+each fold. What these clones say about the fold that they did not see is also what the final student learns from: an
+ensemble knows its training labels by heart, and a student of such answers learns the noise in them.
 """
 
 import warnings
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -214,7 +212,7 @@ def _held_out_round(task: Task, held_out: Data) -> Rounds:
     if _can_be_cloned(task.model):
         try:
             folds = _folds(task, N_FOLDS)
-            taught = _out_of_fold(task, _clones(task, [(k,) for k in range(len(folds))], folds), folds)
+            taught = _out_of_fold(task, _clones(task, folds), folds)
         except _CloneError as failure:
             notes = (f"the teacher could not be trained again: {failure}",)
     fit = task.data.with_teacher(taught) if taught is not None else _cross_fitted(task, task.data)
@@ -256,60 +254,38 @@ def _clone_rounds(task: Task) -> Rounds:
     folds = _folds(task, N_FOLDS)
     if len(folds) < 2:
         raise _CloneError("too few rows of a class for folds")
-    singles = [(k,) for k in range(len(folds))]
-    without = _clones(task, singles, folds)
-    has_bags = all(_has_bags(model) for model, _ in without.values())
-    pairs = {} if has_bags else _clones(task, list(combinations(range(len(folds)), 2)), folds)
-    fold_of_row = np.empty(task.data.n_rows, np.intp)
-    for k, (_, rows) in enumerate(folds):
-        fold_of_row[rows] = k
+    without = _clones(task, folds)
     rounds = []
     for k, (fit_rows, judge_rows) in enumerate(folds):
-        model, forest = without[k,]
+        model, forest = without[k]
         fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
-        if has_bags:
-            taught = _out_of_bag(model, forest, fit)
-        else:
-            taught = np.concatenate(
-                [_pair_answers(task, pairs, fold_of_row, j, k) for j in range(len(folds)) if j != k]
-            )
-            rows = np.concatenate([np.flatnonzero(fold_of_row == j) for j in range(len(folds)) if j != k])
-            taught = taught[np.argsort(rows, kind="stable")]
-        rounds.append(Round(forest, fit.with_teacher(taught), judge, Answers.of(forest, judge.X), judge_rows))
+        if _has_bags(model):
+            fit = fit.with_teacher(_out_of_bag(model, forest, fit))
+        rounds.append(Round(forest, fit, judge, Answers.of(forest, judge.X), judge_rows))
     final = task.data.with_teacher(_out_of_fold(task, without, folds))
     return Rounds(tuple(rounds), final, "cross-fitted clones")
 
 
-def _pair_answers(
-    task: Task, pairs: dict[Any, tuple[Any, Forest]], fold_of_row: NDArray[np.intp], j: int, k: int
-) -> NDArray[np.float64]:
-    """What a teacher that has seen neither fold j nor fold k says about fold j."""
-    _, forest = pairs[min(j, k), max(j, k)]
-    return Answers.of(forest, task.data.X[fold_of_row == j]).values
-
-
-def _out_of_fold(task: Task, without: dict[Any, tuple[Any, Forest]], folds: Any) -> NDArray[np.float64]:
+def _out_of_fold(task: Task, without: list[tuple[Any, Forest]], folds: Any) -> NDArray[np.float64]:
     if len(folds) < 2:
         raise _CloneError("too few rows of a class for folds")
-    answers = [Answers.of(without[k,][1], task.data.X[rows]).values for k, (_, rows) in enumerate(folds)]
+    answers = [Answers.of(without[k][1], task.data.X[rows]).values for k, (_, rows) in enumerate(folds)]
     taught = np.empty((task.data.n_rows, answers[0].shape[1]))
     for (_, rows), found in zip(folds, answers, strict=True):
         taught[rows] = found
     return taught
 
 
-def _clones(task: Task, left_out: list[tuple[int, ...]], folds: Any) -> dict[Any, tuple[Any, Forest]]:
-    """The teacher trained again without each of the given sets of folds."""
+def _clones(task: Task, folds: Any) -> list[tuple[Any, Forest]]:
+    """The teacher trained again without each fold."""
 
-    def train(without: tuple[int, ...]) -> tuple[Any, Forest]:
-        rows = np.setdiff1d(np.arange(task.data.n_rows), np.concatenate([folds[k][1] for k in without]))
+    def train(rows: NDArray[np.intp]) -> tuple[Any, Forest]:
         weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = clone(task.model).fit(
-                    _safe_indexing(task.X, rows), _safe_indexing(task.y, rows), **weight
-                )
+                X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
+                model = clone(task.model).fit(X, y, **weight)
             forest = read(model)
         except EnsembleCompressError:
             raise
@@ -319,8 +295,7 @@ def _clones(task: Task, left_out: list[tuple[int, ...]], folds: Any) -> dict[Any
             raise _CloneError("a fold lacks a class that the teacher knows")
         return model, forest
 
-    found = Parallel(n_jobs=task.n_jobs, prefer="threads")(delayed(train)(without) for without in left_out)
-    return dict(zip(left_out, found, strict=True))
+    return list(Parallel(n_jobs=task.n_jobs, prefer="threads")(delayed(train)(rows) for rows, _ in folds))
 
 
 def _same_outputs(forest: Forest, teacher: Forest) -> bool:
