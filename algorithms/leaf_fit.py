@@ -95,7 +95,7 @@ def _columns(teacher: NDArray[np.float64], forest: Forest) -> NDArray[np.float64
 
 
 def _one_hot(y: Any, forest: Forest) -> NDArray[np.float64]:
-    codes = np.asarray(y)
+    codes: NDArray[np.intp] = np.asarray(y)
     if forest.n_outputs == 1:
         return codes[None, :].astype(np.float64)
     return (codes[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)

@@ -141,7 +141,8 @@ def _probabilities_wanted(
     teacher = margin if data.teacher is None else data.teacher.T
     if data.y is None or mix == 1:
         return teacher
-    labels = (np.asarray(data.y)[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
+    codes: NDArray[np.intp] = np.asarray(data.y)
+    labels = (codes[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
     return (1 - mix) * labels + mix * teacher
 
 

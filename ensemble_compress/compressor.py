@@ -9,20 +9,7 @@ from sklearn.base import BaseEstimator
 from ensemble_compress.errors import InputError, ParameterError
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.run import Run
-
-TARGETS = (
-    "cpu",
-    "x86-64",
-    "aarch64",
-    "armv7",
-    "wasm32",
-    "cortex-m0",
-    "cortex-m3",
-    "cortex-m4",
-    "cortex-m7",
-    "cortex-m33",
-    "cortex-m55",
-)
+from ensemble_compress.writers import TARGETS
 
 
 class Compressor(BaseEstimator):  # type: ignore[misc]

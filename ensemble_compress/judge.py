@@ -105,7 +105,7 @@ class Judge:
         """The default score as a weighted mean of one number a row."""
         y: Any = data.y
         if self.classes is not None:
-            return (given.codes == y).astype(np.float64)
+            return np.asarray(given.codes == y, np.float64)
         y = y.reshape(len(y), -1)
         weight = _weight(data)
         spread = weight @ np.square(y - weight @ y)

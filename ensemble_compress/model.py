@@ -1,7 +1,8 @@
 """`CompressedModel`: what compression returns, a fitted scikit-learn predictor that can be exported and saved."""
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,16 +62,19 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
 
     @property
     def classes_(self) -> NDArray[Any]:
+        """Labels of a classifier, shape (n_classes,)."""
         if self.forest.classes is None:
             raise AttributeError("a regression model has no classes_")
         return self.forest.classes
 
     @property
     def n_features_in_(self) -> int:
+        """Columns of X."""
         return self.forest.n_features
 
     @property
     def feature_names_in_(self) -> NDArray[Any]:
+        """Names of the columns, where the teacher was trained on a DataFrame."""
         if self.forest.feature_names is None:
             raise AttributeError("the teacher knew no feature names")
         return np.array(self.forest.feature_names, dtype=object)
@@ -90,7 +94,7 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         """
         return self.forest.predict(X)
 
-    @available_if(_is_classifier)
+    @available_if(_is_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """The probability of each class, shape (n_rows, n_classes).
 
@@ -122,10 +126,10 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         *,
         target: str = "cpu",
         name: str = "model",
-        optimize: str = "size",
+        optimize: Literal["size", "speed"] = "size",
         float_input: bool = True,
         verify: bool = False,
-    ) -> None:
+    ) -> list[Path]:
         """Write the model in the form that the file's suffix names.
 
         ``.h`` a single C header, ``.c`` a C source with its header beside it, ``.so`` / ``.dylib`` / ``.dll`` our shared
@@ -142,15 +146,20 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         optimize : {"size", "speed"}
             Tables packed to the bit, or in whole bytes.
         float_input : bool
-            Whether a row is `float`; otherwise integers.
+            Whether a row of a C source is `float`; otherwise `int16_t`.
         verify : bool
             Compile what was written, run it on rows at the model's own thresholds and compare it with Python.
+
+        Returns
+        -------
+        list of Path
+            The files written.
         """
         from ensemble_compress.writers import export_forest
 
-        export_forest(
+        return export_forest(
             self.forest,
-            path,
+            Path(path),
             target=target,
             name=name,
             optimize=optimize,
@@ -168,7 +177,9 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         """
         from ensemble_compress.writers.forest_file import save_forest
 
-        save_forest(self.forest, path, {"report": None if self.report is None else self.report.to_dict()})
+        save_forest(
+            self.forest, Path(path), {"report": None if self.report is None else self.report.to_dict()}
+        )
 
 
 def load(path: str | os.PathLike[str]) -> CompressedModel:
@@ -204,7 +215,7 @@ def load(path: str | os.PathLike[str]) -> CompressedModel:
     """
     from ensemble_compress.writers.forest_file import load_forest
 
-    forest, metadata = load_forest(path)
+    forest, metadata = load_forest(Path(path))
     report = metadata.get("report")
     if report is not None and not isinstance(report, dict):
         raise ModelFileError(f"{os.fspath(path)}: the report is damaged; save the model again")

@@ -32,6 +32,10 @@ AVERAGED_TREES = 100
 """As many trees of an average are enough to begin with: measured on spambase and magic, 300 give no better students."""
 
 
+Stage = tuple[Any, Callable[[], Forest]]
+"""An algorithm, and a function that returns the forest after it."""
+
+
 class Key(NamedTuple):
     """What a candidate is called in every round: how it was made, its size in that unit, how its leaves were finished."""
 
@@ -53,7 +57,7 @@ class Candidate:
     """
 
     key: Key
-    stages: tuple[tuple[Any, Callable[[], Forest]], ...]
+    stages: tuple[Stage, ...]
 
     def build(self) -> Forest:
         """The forest after the last stage."""
@@ -101,14 +105,14 @@ def _tree_path(simple: Forest, data: Data) -> Iterator[Candidate]:
     order = PruneTrees().order(simple, data)
     for n_trees in sizes_below(simple.n_trees - 1, 1)[::2]:
         kept = keep_trees(simple, np.sort(order[:n_trees]))
-        stages: list[tuple[Any, Callable[[], Forest]]] = [(PruneTrees(n_trees=n_trees), partial(_same, kept))]
+        stages: list[Stage] = [(PruneTrees(n_trees=n_trees), partial(_same, kept))]
         yield from _finished("trees", n_trees, stages, data)
 
 
 def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candidate]:
     """Fewer and fewer leaves, refitted."""
     start: Forest = simple
-    first: list[tuple[Any, Callable[[], Forest]]] = []
+    first: list[Stage] = []
     work = simple.n_trees * max(data.n_rows, min(4 * data.n_rows, 40_000)) * simple.values.shape[1]
     most = simple.n_trees if work <= LARGEST_WORK else simple.n_trees * LARGEST_WORK // work
     most = min(most, AVERAGED_TREES) if simple.divisor > 1 else most
@@ -121,13 +125,11 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     )
     pruner = PruneNodes(random_state=random_state)
     for size, pruned in zip(sizes, pruner.path(start, data, sizes), strict=False):
-        stages = [*first, (PruneNodes(max_leaves=size), partial(_same, pruned))]
+        stages: list[Stage] = [*first, (PruneNodes(max_leaves=size), partial(_same, pruned))]
         yield from _finished("nodes", size, stages, data)
 
 
-def _finished(
-    way: str, size: int, stages: Sequence[tuple[Any, Callable[[], Forest]]], data: Data
-) -> Iterator[Candidate]:
+def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Iterator[Candidate]:
     """One structure with its thresholds shared and its leaves quantised, in each of the ways."""
     before = stages[-1][1]
     shared = _Once(lambda: ShareThresholds()(before(), data))
@@ -137,7 +139,7 @@ def _finished(
         fits = forest.n_values * forest.values.shape[1] * 64 <= LARGEST_CODEBOOK_WORK
         choices = CODEBOOKS if fits else {name: CODEBOOKS[name] for name in ("8 bits", "5 bits")}
     for finish, algorithms in choices.items():
-        tail: list[tuple[Any, Callable[[], Forest]]] = [(ShareThresholds(), shared)]
+        tail: list[Stage] = [(ShareThresholds(), shared)]
         tail += [(algorithm, _Once(partial(_run, algorithm, tail[-1][1]))) for algorithm in algorithms]
         yield Candidate(Key(way, size, finish), (*stages, *tail))
 
@@ -166,7 +168,7 @@ def _same(forest: Forest) -> Forest:
 
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:
     """Yield the teacher after the first step, after the first two, and so on."""
-    stages: tuple[tuple[Any, Callable[[], Forest]], ...] = ()
+    stages: tuple[Stage, ...] = ()
     forest = teacher
     for k, step in enumerate(steps):
         forest = step(forest, data)

@@ -311,10 +311,10 @@ class Run:
         if not rounds.rounds:
             return rounds.final, None, None
         parts = [one.judge for one in rounds.rounds]
-        weight = None if parts[0].weight is None else np.concatenate([part.weight for part in parts])  # type: ignore[misc]
+        weight = None if parts[0].weight is None else np.concatenate([part.weight for part in parts])
         rows = Data(
             np.concatenate([part.X for part in parts]),
-            np.concatenate([part.y for part in parts]),  # type: ignore[misc]
+            np.concatenate([part.y for part in parts]),
             weight,
         )
         teacher = np.concatenate([one.reference.values for one in rounds.rounds])
@@ -328,7 +328,7 @@ class Run:
 
 
 def _compact(answers: Answers) -> Answers:
-    return Answers(answers.values.astype(np.float32), None)  # type: ignore[arg-type]
+    return Answers(answers.values.astype(np.float32), None)
 
 
 def _parameters(algorithm: Any) -> str:
