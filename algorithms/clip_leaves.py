@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.parameters import check_range
 from ensemble_compress.algorithms.simplify import Simplify
@@ -53,24 +54,36 @@ class ClipLeaves:
 
     def _clip(self, forest: Forest) -> Forest:
         size = np.abs(forest.values)
-        return replace(
-            forest,
-            values=np.where(size < self.share * size.max(initial=0.0), 0.0, forest.values).astype(
-                forest.values.dtype
-            ),
-        )
+        largest = size[forest.nodes.leaf[forest.is_leaf]].max(initial=0.0)
+        is_small = size < self.share * largest
+        return replace(forest, values=np.where(is_small, forest.values.dtype.type(0), forest.values))
 
 
 def largest_change(before: Forest, after: Forest) -> float:
     """How far a margin of `after` can lie from that of `before`, which has the same trees: the sum of the trees' worst."""
-    change = np.abs(
-        after.values[after.nodes.leaf[after.is_leaf]].astype(np.float64)
-        - before.values[before.nodes.leaf[before.is_leaf]]
-    ).max(axis=1, initial=0.0)
-    first_leaf = np.concatenate([[0], np.cumsum((np.diff(before.tree_start) + 1) // 2)])
-    worst = np.maximum.reduceat(change, first_leaf[:-1]) if before.n_trees else np.zeros(0)
-    bias = np.abs(after.bias.astype(np.float64) - before.bias).max()
-    # Rounding of the sums themselves: a share of their size for each addition.
-    largest = np.abs(before.values).max(initial=0.0) * before.n_trees + np.abs(before.bias).max()
-    rounding = float(np.finfo(before.values.dtype).eps * largest * (before.n_trees + 1))
-    return float((worst.sum() + bias + rounding) / before.divisor)
+    change = _leaf_values(after) - _leaf_values(before)
+    bias = after.bias.astype(np.float64) - before.bias
+    up, down = (bias + _sum_over_trees(before, extreme, change) for extreme in (np.maximum, np.minimum))
+    worst = np.maximum(np.abs(up), np.abs(down)).max()
+    # Rounding of the sums themselves: a share of their size for each addition; and of the division, which can underflow.
+    largest = float(np.abs(before.values).max(initial=0.0)) * before.n_trees + float(
+        np.abs(before.bias).max()
+    )
+    limits = np.finfo(before.values.dtype)
+    rounding = 2 * float(limits.eps) * largest * (before.n_trees + 2)
+    return float((worst + rounding) / before.divisor) + 2 * float(limits.smallest_subnormal)
+
+
+def _leaf_values(forest: Forest) -> NDArray[np.float64]:
+    return forest.values[forest.nodes.leaf[forest.is_leaf]].astype(np.float64)
+
+
+def _sum_over_trees(forest: Forest, extreme: np.ufunc, each: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each output the sum over trees of the extreme entry among a tree's leaves; `each` is of shape (n_leaves, width)."""
+    if forest.n_trees == 0:
+        return np.zeros(forest.n_outputs)
+    n_leaves = (np.diff(forest.tree_start) + 1) // 2
+    of_tree = extreme.reduceat(each, np.cumsum(n_leaves) - n_leaves, axis=0)
+    if forest.values.shape[1] > 1:
+        return np.asarray(of_tree.sum(axis=0))
+    return np.bincount(np.maximum(forest.tree_output, 0), of_tree[:, 0], minlength=forest.n_outputs)

@@ -29,7 +29,7 @@ SMALLEST_CURVATURE = 0.01
 """A floor under the curvature of a row: a saturated row must not send its leaf far away in one step."""
 
 LARGEST_STEP = 2.0
-"""The longest step of a leaf's margin in one pass, for the losses with an exponential in them."""
+"""The longest step of a leaf's margin, or of the bias, in one pass, for the losses with an exponential in them."""
 
 
 def to_additive(forest: Forest) -> Forest:
@@ -43,9 +43,11 @@ def to_additive(forest: Forest) -> Forest:
     link, stretch = forest.link, 1.0
     if forest.is_classifier and link == "identity" and forest.n_outputs > 1:
         stretch, n_classes = 6.0, forest.n_outputs
-        link = "sigmoid" if n_classes == 2 else "softmax"
+        # With a tree for each output there is no pair of values to take the difference of.
+        is_pair = values.shape[1] == n_classes == 2
+        link = "sigmoid" if is_pair else "softmax"
         values, bias = values - 1 / n_classes / max(forest.n_trees, 1), bias + 0.0
-        if n_classes == 2:
+        if is_pair:
             values, bias = values[:, 1:] - values[:, :1], bias[1:] - bias[:1]
     elif link == "sigmoid2":
         link, stretch = "sigmoid", 2.0
@@ -65,19 +67,10 @@ def targets(forest: Forest, data: Data, mix: float) -> NDArray[np.float64]:
     """
     if forest.link not in _LOSS_OF_LINK:
         return np.ascontiguousarray(forest.margin(data.X).T.astype(np.float64))
-    teacher = data.teacher
-    if mix > 0 or data.y is None:
-        if teacher is None:
-            teacher = predictions(forest, forest.margin(data.X))
-        taught = np.ascontiguousarray(_columns(teacher, forest).T)
-        if data.y is None or mix == 1:
-            return taught
-    labels = (
-        _one_hot(data.y, forest) if forest.is_classifier else np.atleast_2d(np.asarray(data.y, np.float64).T)
-    )
-    if labels.shape != (forest.n_outputs, data.n_rows):
-        raise InputError(f"y has shape {np.shape(data.y)}; the model has {forest.n_outputs} output(s)")
-    return labels if mix == 0 else (1 - mix) * labels + mix * taught
+    if mix == 0 and data.y is not None:
+        return _labels(forest, data)
+    taught = np.ascontiguousarray(_answers(forest, data).T)
+    return taught if data.y is None or mix == 1 else (1 - mix) * _labels(forest, data) + mix * taught
 
 
 def predictions(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
@@ -86,19 +79,54 @@ def predictions(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
     return answer.astype(np.float64)
 
 
-def _columns(teacher: NDArray[np.float64], forest: Forest) -> NDArray[np.float64]:
-    return (
-        teacher[:, 1:]
-        if forest.is_classifier and forest.n_outputs == 1 and teacher.shape[1] == 2
-        else teacher
-    )
+def _answers(forest: Forest, data: Data) -> NDArray[np.float64]:
+    """The teacher's answers as the forest's outputs say them, shape (n_rows, n_outputs)."""
+    if data.teacher is None:
+        answers = predictions(forest, forest.margin(data.X))
+    else:
+        answers = data.teacher
+    n_answers = forest.n_outputs if forest.classes is None else len(forest.classes)
+    if answers.shape == (data.n_rows, 2) and n_answers == 2 and forest.n_outputs == 1:
+        return answers[:, 1:]
+    if data.teacher is not None and answers.shape != (data.n_rows, n_answers):
+        raise InputError(
+            f"teacher has shape {answers.shape}; expected {(data.n_rows, n_answers)}: a probability for each class,"
+            " or a value for each output"
+        )
+    return answers
 
 
-def _one_hot(y: Any, forest: Forest) -> NDArray[np.float64]:
-    codes: NDArray[np.intp] = np.asarray(y)
-    if forest.n_outputs == 1:
+def _labels(forest: Forest, data: Data) -> NDArray[np.float64]:
+    """The labels as the forest's outputs say them, shape (n_outputs, n_rows)."""
+    y = np.asarray(data.y)
+    expected = (data.n_rows,) if forest.is_classifier else (data.n_rows, forest.n_outputs)
+    if y.shape != expected and not (y.shape == (data.n_rows,) and forest.n_outputs == 1):
+        raise InputError(
+            f"y has shape {y.shape}; the model has {forest.n_outputs} output(s): expected shape {expected}"
+        )
+    if forest.classes is not None:
+        return _one_hot(y, forest.n_outputs, len(forest.classes))
+    numbers = y.astype(np.float64)
+    n_bad = int((~np.isfinite(numbers)).sum())
+    if n_bad:
+        raise InputError(
+            f"y has {n_bad} missing or infinite value(s); expected finite numbers: leave those rows out"
+        )
+    return np.atleast_2d(numbers.T)
+
+
+def _one_hot(codes: NDArray[Any], n_outputs: int, n_classes: int) -> NDArray[np.float64]:
+    if codes.dtype.kind not in "biuf":
+        raise InputError(f"y holds {codes.dtype}; expected class codes, positions in Forest.classes")
+    low, high = codes.min(), codes.max()
+    if not (low >= 0 and high < n_classes) or (codes != np.trunc(codes)).any():
+        raise InputError(
+            f"y holds class codes from {low} to {high}; expected whole numbers from 0 to {n_classes - 1},"
+            " positions in Forest.classes"
+        )
+    if n_outputs == 1:
         return codes[None, :].astype(np.float64)
-    return (codes[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
+    return (codes[None, :] == np.arange(n_outputs)[:, None]).astype(np.float64)
 
 
 @dataclass(eq=False)
@@ -120,7 +148,7 @@ class LeafFit:
     loss : int
         SQUARED, LOGISTIC, SOFTMAX or POISSON.
     penalty : float
-        Ridge penalty on every leaf value, in units of one row's curvature.
+        Ridge penalty on every leaf value, as `penalty / 2` times its square beside the sum of the rows' losses.
     """
 
     leaf: NDArray[np.int32]
@@ -175,6 +203,7 @@ class LeafFit:
         for _ in range(n_sweeps):
             gradient, curvature = self.linearise(self.margin())
             step = gradient.sum(axis=1) / np.maximum(curvature.sum(axis=1), 1e-12)
+            step = np.clip(step, -longest, longest)
             self.bias += step
             gradient -= step[:, None] * curvature
             _sweep(self.leaf, self.start, self.output, self.value, gradient, curvature, self.penalty, longest)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, predictions, targets, to_additive
-from ensemble_compress.algorithms.parameters import check_range, count_of
+from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.algorithms.transfer_rows import transfer_rows
 from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
@@ -36,7 +36,8 @@ class PruneNodes:
     mix : float
         What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1.
     penalty : float
-        Ridge penalty on a leaf's value, in rows: a leaf with this many rows is shrunk to half.
+        Ridge penalty on a leaf's value, in rows: by squares a leaf with this many rows is shrunk to half, by the other
+        losses further.
     fraction : float
         Share of the leaves that goes between two refits; more goes at once while there are many leaves for each row.
     n_sweeps : int
@@ -87,11 +88,13 @@ class PruneNodes:
         check_range(self, "mix", 0, 1)
         check_range(self, "penalty", 0, np.inf)
         check_range(self, "fraction", 0, 1, open_low=True)
-        check_range(self, "n_sweeps", 1, 1000)
+        check_range(self, "n_sweeps", 1, 1000, whole=True)
         check_range(self, "n_transfer", 0, 1000)
+        check_seed(self)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The forest of at most `max_leaves` leaves; unchanged if it has no more."""
+        data = rows_of(self, forest, data)
         max_leaves = count_of(self, "max_leaves", forest.n_leaves)
         if max_leaves >= forest.n_leaves:
             return forest

@@ -1,5 +1,6 @@
 """Drop whole trees: the best subset as it is, or a few trees with weights."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -7,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path_gram
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
-from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of
+from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
@@ -72,6 +74,7 @@ class PruneTrees:
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The forest of at most `n_trees` trees; unchanged if it has no more."""
+        data = rows_of(self, forest, data)
         n_trees = count_of(self, "n_trees", forest.n_trees)
         if n_trees >= forest.n_trees:
             return forest
@@ -81,7 +84,8 @@ class PruneTrees:
         weight = np.zeros(forest.n_trees)
         for problem, share in zip(problems, _shares(problems, n_trees), strict=True):
             solve = _lasso_weights if self.method == "l1" else _nnls_weights
-            weight[problem.trees] = solve(problem, share)
+            if share:
+                weight[problem.trees] = solve(problem, share)
         return _reweigh(forest, weight)
 
     def order(self, forest: Forest, data: Data) -> NDArray[np.intp]:
@@ -94,9 +98,12 @@ class PruneTrees:
 
 
 def keep_trees(forest: Forest, trees: NDArray[np.intp]) -> Forest:
-    """The forest of these trees; an average stays an average."""
-    divisor = forest.divisor * len(trees) / forest.n_trees if forest.divisor > 1 else 1.0
-    return replace(forest.take(trees), divisor=divisor)
+    """The forest of these trees; an average stays an average, and the bias keeps its share of the margin."""
+    if forest.divisor <= 1:
+        return forest.take(trees)
+    share = len(trees) / forest.n_trees
+    divisor = forest.divisor * len(trees) / forest.n_trees
+    return replace(forest.take(trees), divisor=divisor, bias=forest.bias * forest.bias.dtype.type(share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,29 +128,17 @@ def _working_response(
     forest: Forest, data: Data, mix: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(what the sum of the trees should be, its weight), both of shape (n_outputs, n_rows)."""
-    margin = forest.margin(data.X).T.astype(np.float64)
+    constant = forest.bias[:, None].astype(np.float64) / forest.divisor
     if forest.is_classifier and forest.link == "identity" and forest.n_outputs > 1:
-        wanted = _probabilities_wanted(forest, data, mix, margin)
+        wanted = targets(forest, data, mix) - constant
         weight = np.ones(data.n_rows) if data.weight is None else data.weight
         return wanted, np.broadcast_to(weight, wanted.shape)
+    margin = forest.margin(data.X).T.astype(np.float64)
     additive = to_additive(forest)
     fit = LeafFit.of(additive.take([]), data, targets(additive, data, mix), 0.0)
     scale = 2.0 if forest.link == "sigmoid2" else 1.0
     gradient, curvature = fit.linearise(margin * scale)
-    return margin - forest.bias[:, None] / forest.divisor + gradient / np.maximum(
-        curvature, 1e-12
-    ) / scale, curvature
-
-
-def _probabilities_wanted(
-    forest: Forest, data: Data, mix: float, margin: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    teacher = margin if data.teacher is None else data.teacher.T
-    if data.y is None or mix == 1:
-        return teacher
-    codes: NDArray[np.intp] = np.asarray(data.y)
-    labels = (codes[None, :] == np.arange(forest.n_outputs)[:, None]).astype(np.float64)
-    return (1 - mix) * labels + mix * teacher
+    return margin - constant + gradient / np.maximum(curvature, 1e-12) / scale, curvature
 
 
 def _problem(
@@ -190,9 +185,13 @@ def _greedy(problem: _Problem, is_average: bool) -> tuple[NDArray[np.intp], NDAr
 
 
 def _shares(problems: list[_Problem], n_trees: int) -> list[int]:
-    """How many trees each problem may keep, in proportion, at least one."""
-    total = sum(len(problem.trees) for problem in problems)
-    return [max(1, n_trees * len(problem.trees) // total) for problem in problems]
+    """How many trees each problem may keep: in proportion, at least one as far as `n_trees` goes round."""
+    sizes = np.array([len(problem.trees) for problem in problems])
+    shares = np.zeros(len(sizes), int)
+    for _ in range(n_trees):
+        # To whom has the least so far; among equals, to the larger problem.
+        shares[np.lexsort((-sizes, shares / sizes, shares > 0))[0]] += 1
+    return [int(share) for share in shares]
 
 
 def _solve_nnls(problem: _Problem, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -214,9 +213,12 @@ def _lasso_weights(problem: _Problem, n_trees: int) -> NDArray[np.float64]:
     scale = np.sqrt(np.maximum(np.diagonal(problem.gram), 1e-300))
     # A constant column or a copy of another one would stop the path: the ridge keeps them apart.
     gram = problem.gram / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))
-    _, _, coefficients = lars_path_gram(
-        problem.linear / scale, gram, n_samples=1, method="lasso", positive=True, max_iter=4 * n_trees
-    )
+    with warnings.catch_warnings():
+        # It may end the path early or pass over a tree, and says so; what it has walked is sound.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        _, _, coefficients = lars_path_gram(
+            problem.linear / scale, gram, n_samples=1, method="lasso", positive=True, max_iter=4 * n_trees
+        )
     n_kept = (coefficients > 0).sum(axis=0)
     last = int(np.flatnonzero(n_kept <= n_trees).max(initial=0))
     return _reweighted(problem, np.flatnonzero(coefficients[:, last] > 0))

@@ -12,6 +12,7 @@ from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
 MANTISSA_BITS = {"float32": 24, "float64": 53}
+SMALLEST_EXPONENT = {"float32": -149, "float64": -1074}
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class QuantizeThresholds:
 
     A grid's step is a power of two and its points are multiples of the step, so that each is a number of the type that X
     is cast to and an integer input of 8 or 16 bits can stand for it. Where that type itself is coarser than the grid,
-    its numbers are the grid. Rounding down keeps every row whose values lie on the grid: `x <= t` is `x <= floor(t)`
+    the step is that of its largest numbers there. A feature with one threshold keeps it. Rounding down keeps every row whose values lie on the grid: `x <= t` is `x <= floor(t)`
     there. Splits that fall together go.
 
     Parameters
@@ -60,18 +61,19 @@ class QuantizeThresholds:
         is_numeric = ~forest.is_leaf & (forest.nodes.category_set < 0) & np.isfinite(threshold)
         for f in np.unique(forest.nodes.feature[is_numeric]):
             here = is_numeric & (forest.nodes.feature == f)
-            threshold[here] = _to_grid(threshold[here], self.bits, MANTISSA_BITS[forest.x_dtype])
+            threshold[here] = _to_grid(threshold[here], self.bits, forest.x_dtype)
         return Simplify()(replace(forest, nodes=forest.nodes._replace(threshold=threshold)))
 
 
-def _to_grid(thresholds: NDArray[np.float64], bits: int, mantissa_bits: int) -> NDArray[np.float64]:
+def _to_grid(thresholds: NDArray[np.float64], bits: int, x_dtype: str) -> NDArray[np.float64]:
     """The points below on the finest power-of-two grid that holds all in 2**bits integers."""
     low, high = thresholds.min(), thresholds.max()
     if low == high:
         return thresholds
     largest = max(abs(low), abs(high))
-    exponent = int(np.frexp(high - low)[1]) - bits
-    exponent = max(exponent, int(np.frexp(largest)[1]) - mantissa_bits)
+    # Halves, because the difference itself may overflow.
+    exponent = int(np.frexp(high / 2 - low / 2)[1]) + 1 - bits
+    exponent = max(exponent, int(np.frexp(largest)[1]) - MANTISSA_BITS[x_dtype], SMALLEST_EXPONENT[x_dtype])
     while np.floor(np.ldexp(high, -exponent)) - np.floor(np.ldexp(low, -exponent)) > 2**bits - 1:
         exponent += 1
     return np.asarray(np.ldexp(np.floor(np.ldexp(thresholds, -exponent)), exponent))

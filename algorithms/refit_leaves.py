@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
-from ensemble_compress.algorithms.parameters import check_range
+from ensemble_compress.algorithms.parameters import check_range, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
@@ -23,7 +23,8 @@ class RefitLeaves:
     mix : float
         What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1.
     penalty : float
-        Ridge penalty on a leaf's value, in rows: a leaf with this many rows is shrunk to half.
+        Ridge penalty on a leaf's value, in rows: by squares a leaf with this many rows is shrunk to half, by the other
+        losses further.
     n_sweeps : int
         Passes over all trees.
 
@@ -58,10 +59,11 @@ class RefitLeaves:
     def __post_init__(self) -> None:
         check_range(self, "mix", 0, 1)
         check_range(self, "penalty", 0, np.inf)
-        check_range(self, "n_sweeps", 1, 10_000)
+        check_range(self, "n_sweeps", 1, 10_000, whole=True)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The same trees with other leaf values and bias."""
+        data = rows_of(self, forest, data)
         additive = to_additive(forest)
         fit = LeafFit.of(additive, data, targets(additive, data, self.mix), self.penalty)
         if additive.link != forest.link:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_compress.algorithms.parameters import rows_of
 from ensemble_compress.algorithms.simplify import Simplify
 from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
@@ -50,6 +51,7 @@ class ShareThresholds:
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The forest with shared thresholds."""
+        data = rows_of(self, forest, data)
         nodes = forest.nodes
         numeric = np.flatnonzero(
             (nodes.feature >= 0) & (nodes.category_set < 0) & np.isfinite(nodes.threshold)
@@ -70,7 +72,7 @@ def _intervals(
     """For each split, as float64: the largest value that must go left, and the smallest that must go right.
 
     Where no row goes to a side, the nearest value of the whole column stands in, so that a threshold never moves past a
-    value that was seen; beyond the column's ends it stays where it is.
+    value that was seen; beyond the column's ends it moves no further out.
     """
     nodes, sets = forest.nodes, forest.category_sets
     low, high = np.full(forest.n_nodes, -np.inf), np.full(forest.n_nodes, np.inf)
@@ -85,7 +87,8 @@ def _intervals(
         low[here] = np.where(np.isneginf(low[here]), below, low[here])
         high[here] = np.where(np.isposinf(high[here]), beyond, high[here])
     low = np.where(np.isneginf(low), threshold, low)
-    return low, np.where(np.isposinf(high), np.nextafter(np.maximum(threshold, low), np.inf), high)
+    with np.errstate(over="ignore"):  # nothing finite lies above the largest number
+        return low, np.where(np.isposinf(high), np.nextafter(np.maximum(threshold, low), np.inf), high)
 
 
 def _stab(

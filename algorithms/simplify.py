@@ -16,7 +16,8 @@ from ensemble_compress.forest import Forest
 class Simplify:
     """Drop branches that no row reaches, splits between equal leaves, and trees that are constant.
 
-    A branch is unreachable when the tests above it already decide the split (missing values included). A constant tree
+    A branch is unreachable when the numeric tests above it, and where they sent missing values, already decide the split;
+    what category sets have in common is not looked at. A constant tree
     goes into the bias where that leaves every sum as it was, to the bit: in front of all other trees of its output, or
     anywhere when all sums are exact because the values are multiples of one power of two.
 
@@ -49,7 +50,7 @@ class Simplify:
 
 
 def share_values(forest: Forest) -> Forest:
-    """The forest with rows of `values` that are equal to the bit stored once, in the order of their first use."""
+    """The forest with rows of `values` that are equal to the bit stored once."""
     bits = forest.values.view(np.uint64 if forest.values.dtype == np.float64 else np.uint32)
     _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
     if len(first) == len(forest.values):
@@ -94,9 +95,10 @@ def _fold_constant_trees(forest: Forest) -> Forest:
             if forest.tree_output[t] < 0
             else slice(forest.tree_output[t], forest.tree_output[t] + 1)
         )
-        if constant[t] and (everywhere or untouched[outputs].all()):
-            bias[outputs] += forest.values[forest.nodes.leaf[forest.tree_start[t]]]
-            keep[t] = False
+        with np.errstate(over="ignore"):
+            moved = bias[outputs] + forest.values[forest.nodes.leaf[forest.tree_start[t]]]
+        if constant[t] and np.isfinite(moved).all() and (everywhere or untouched[outputs].all()):
+            bias[outputs], keep[t] = moved, False
         else:
             untouched[outputs] = False
     return replace(forest.take(keep), bias=bias)
@@ -104,9 +106,11 @@ def _fold_constant_trees(forest: Forest) -> Forest:
 
 def is_exact(forest: Forest) -> bool:
     """Whether every sum of leaves is exact: all values are multiples of a power of two and no sum outgrows the dtype."""
-    lowest = exact_exponent(np.concatenate([forest.values.ravel(), forest.bias]).astype(np.float64))
-    largest = np.abs(forest.values).max(initial=0.0) * forest.n_trees + np.abs(forest.bias).max(initial=0.0)
-    return bool(largest <= 2.0 ** (lowest + (53 if forest.values.dtype == np.float64 else 24)))
+    numbers = np.concatenate([forest.values.ravel(), forest.bias]).astype(np.float64)
+    n_bits = 53 if forest.values.dtype == np.float64 else 24
+    with np.errstate(over="ignore"):
+        in_units = np.ldexp(np.abs(numbers).max(initial=0.0), -exact_exponent(numbers))
+    return bool(in_units * (forest.n_trees + 1) <= 2.0**n_bits)
 
 
 @kernel
@@ -140,8 +144,8 @@ def _find_unreachable(
     """Clear `keep` at decided splits and at the branch that no row takes.
 
     The walk in pre-order holds for every feature what the tests above leave possible: values in (above, upto], where
-    `above` is NaN while there is no lower limit, and whether a missing value can still be here. A stack of the splits
-    above remembers what to restore.
+    `above` is NaN while there is no lower limit, and whether a missing value can still be here; where the interval is
+    empty nothing else can. A stack of the splits above remembers what to restore.
     """
     above, upto = np.full(n_features, np.nan), np.full(n_features, np.inf)
     missing = np.full(n_features, handles_nan)
@@ -174,10 +178,12 @@ def _find_unreachable(
             if f < 0:
                 j += 1
                 continue
-            all_left = all_right = False
+            none_left = none_right = above[f] >= upto[f]
             if nodes.category_set[j] < 0:
-                all_left = upto[f] <= nodes.threshold[j] and (nodes.nan_left[j] or not missing[f])
-                all_right = above[f] >= nodes.threshold[j] and not (nodes.nan_left[j] and missing[f])
+                none_left = none_left or above[f] >= nodes.threshold[j]
+                none_right = none_right or upto[f] <= nodes.threshold[j]
+            all_left = none_right and (nodes.nan_left[j] or not missing[f])
+            all_right = none_left and not (nodes.nan_left[j] and missing[f])
             if all_right:
                 keep[j : nodes.right[j]] = False
                 j = np.int64(nodes.right[j])

@@ -34,7 +34,7 @@ def transfer_rows(X: NDArray[Any], n_rows: int, random_state: int) -> NDArray[An
     Returns
     -------
     ndarray of shape (n_rows, n_features)
-        Of the dtype of X.
+        Of the dtype of X. No rows where X has but one: it has no neighbour.
 
     Notes
     -----
@@ -59,10 +59,9 @@ def _scaled(pool: NDArray[Any]) -> NDArray[np.float64]:
     finite = np.where(np.isfinite(pool), pool, np.nan).astype(np.float64)
     known = ~np.isnan(finite)
     count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, finite, 0).sum(axis=0) / count
-    centered = np.where(known, finite - mean, 0.0)
-    spread = np.sqrt(
-        np.square(centered / np.maximum(np.abs(centered).max(axis=0), 1e-300)).sum(axis=0) / count
-    )
-    spread *= np.abs(centered).max(axis=0)
+    # First by the largest of the column: sums and squares of the largest numbers would overflow.
+    largest = np.abs(np.where(known, finite, 0.0)).max(axis=0)
+    share = np.where(known, finite, 0.0) / np.where(largest > 0, largest, 1.0)
+    centered = np.where(known, share - share.sum(axis=0) / count, 0.0)
+    spread = np.sqrt(np.square(centered).sum(axis=0) / count)
     return np.asarray(centered / np.where(spread > 0, spread, 1.0))
