@@ -28,6 +28,9 @@ RATIO = 0.85
 LARGEST_WORK = 40_000_000
 """Trees times rows times width of a leaf: beyond it trees are dropped before nodes are pruned."""
 
+LARGEST_REFIT = 30_000
+"""Leaves of the largest forest on the path of pruned nodes; there are fewer trees to choose among above it."""
+
 AVERAGED_TREES = 100
 """As many trees of an average are enough to begin with: measured on spambase and magic, 300 give no better students."""
 
@@ -68,7 +71,6 @@ FINISHES: dict[str, tuple[QuantizeLeaves, ...]] = {
     "8 bits": (QuantizeLeaves(bits=8),),
     "6 bits": (QuantizeLeaves(bits=6),),
     "5 bits": (QuantizeLeaves(bits=5),),
-    "4 bits": (QuantizeLeaves(bits=4),),
 }
 CODEBOOKS: dict[str, tuple[QuantizeLeaves, ...]] = {
     "8 bits": (QuantizeLeaves(bits=8),),
@@ -113,7 +115,7 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     """Fewer and fewer leaves, refitted."""
     start: Forest = simple
     first: list[Stage] = []
-    work = simple.n_trees * max(data.n_rows, min(4 * data.n_rows, 40_000)) * simple.values.shape[1]
+    work = simple.n_trees * max(data.n_rows, min(11 * data.n_rows, 30_000)) * simple.values.shape[1]
     most = simple.n_trees if work <= LARGEST_WORK else simple.n_trees * LARGEST_WORK // work
     most = min(most, AVERAGED_TREES) if simple.divisor > 1 else most
     if most < simple.n_trees:
@@ -121,7 +123,7 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
         start = fewer(simple, data)
         first = [(fewer, partial(_same, start))]
     sizes = sizes_below(
-        min(start.n_leaves - 1, 2 * data.n_rows), 2 * max(1, simple.n_outputs // simple.values.shape[1])
+        min(start.n_leaves - 1, LARGEST_REFIT), 2 * max(1, simple.n_outputs // simple.values.shape[1])
     )
     pruner = PruneNodes(random_state=random_state)
     for size, pruned in zip(sizes, pruner.path(start, data, sizes), strict=False):
