@@ -175,13 +175,16 @@ class _Pruning:
     def n_leaves(self) -> int:
         return len(self.node_of_leaf)
 
-    def collapse(self, n_pairs: int) -> None:
-        """Merge up to `n_pairs` pairs of sibling leaves, those that raise the loss least for a leaf saved."""
+    def collapse(self, n_leaves: int) -> None:
+        """Save `n_leaves` leaves, as far as there are pairs: merge those siblings that raise the loss least for each.
+
+        With the last pair of a tree the tree goes, so that one leaf more may be saved.
+        """
         node, left, right, cost, merged = self._pairs()
-        n_pairs = min(n_pairs, len(node))
-        cheapest = (
-            np.argpartition(cost, n_pairs - 1)[:n_pairs] if n_pairs < len(node) else np.arange(len(node))
-        )
+        saved = np.where(np.isin(node, self.forest.tree_start[self.trees]), 2, 1)
+        order = np.argsort(cost / saved, kind="stable")
+        n_pairs = int(np.searchsorted(np.cumsum(saved[order]), n_leaves)) + 1
+        cheapest = order[:n_pairs]
         self.is_leaf[node[cheapest]] = True
         value = self.fit.value
         value[left[cheapest]] = merged[cheapest]
@@ -212,8 +215,7 @@ class _Pruning:
         a, b = weight[left], weight[right]
         va, vb = self.fit.value[left], self.fit.value[right]
         cost = (0.5 * a * b / (a + b) * np.square(va - vb)).sum(axis=1)
-        is_stump = np.isin(node, self.forest.tree_start[self.trees])
-        return node, left, right, cost / np.where(is_stump, 2.0, 1.0), (a * va + b * vb) / (a + b)
+        return node, left, right, cost, (a * va + b * vb) / (a + b)
 
     def _drop_constant_trees(self) -> None:
         """Move trees of one leaf into the bias."""
