@@ -14,13 +14,23 @@ from ensemble_compress.forest import Forest
 def as_data(forest: Forest, X: Any, y: Any, weight: Any) -> Data:
     """Rows as the forest reads them, labels as codes or values, everything checked."""
     rows = forest.rows(X)
-    weights = None if weight is None else np.asarray(_check_sample_weight(weight, rows, dtype=np.float64))
-    return Data(rows, None if y is None else as_target(forest, y, len(rows)), weights)
+    return Data(rows, None if y is None else as_target(forest, y, len(rows)), _as_weight(weight, rows))
+
+
+def _as_weight(weight: Any, rows: NDArray[Any]) -> NDArray[np.float64] | None:
+    try:
+        return None if weight is None else np.asarray(_check_sample_weight(weight, rows, dtype=np.float64))
+    except ValueError as error:
+        raise InputError(f"sample_weight does not fit the {len(rows)} rows of X: {error}") from error
 
 
 def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
     given = np.asarray(y)
-    if len(given) != n_rows or given.ndim == 0:
+    if given.ndim == 0:
+        raise InputError(
+            f"y is {given.item()!r}; expected an array with one entry for each of the {n_rows} rows"
+        )
+    if len(given) != n_rows:
         raise InputError(f"y has {len(given)} rows and X has {n_rows}; they must have as many")
     if forest.classes is None:
         try:

@@ -105,7 +105,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
             raise InputError("y or sample_weight is given without X; pass the rows too")
         self._X, self._y, self._weight = X, y, sample_weight
         if X is not None:
-            self.n_features_in_ = np.shape(X)[1] if np.ndim(X) == 2 else 0
+            self.n_features_in_ = _count_columns(X)
         self._is_fitted = True
         return self
 
@@ -202,6 +202,15 @@ def pack(model: Any) -> CompressedModel:
     True
     """
     return compress(model, steps="lossless")
+
+
+def _count_columns(X: Any) -> int:
+    """Columns of X, 0 where it has no two dimensions: then the forest that reads it says what is wrong."""
+    try:
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    except ValueError:
+        return 0
+    return int(shape[1]) if len(shape) == 2 else 0
 
 
 def _check_parameters(given: Compressor) -> None:

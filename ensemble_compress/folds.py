@@ -26,8 +26,18 @@ from ensemble_compress.readers import read
 
 N_FOLDS = 4
 
+FEWEST_ROWS = 20
+"""With fewer different rows no loss can be told from luck."""
+
+MANY_ROWS = 100
+"""So many rows can be judged by, even if some of them are equal."""
+
 HONEST_REFIT = RefitLeaves(mix=0.0, penalty=30.0, n_sweeps=8)
 """How leaves are refitted out of fold where the teacher cannot be trained again."""
+
+
+class CloneError(Exception):
+    """A clone could not be trained or does not answer for the classes that the teacher has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,19 +101,22 @@ class Rounds:
     Attributes
     ----------
     rounds : tuple of Round
-        Empty where nothing can be judged.
+        One or more.
     final : Data
         All rows, with the best answers of the teacher that there are.
     reference : str
         How the teacher's score was obtained.
     notes : tuple of str
         What the reader of the report has to know.
+    can_promise : bool
+        Whether the rounds say enough to keep a tolerance by.
     """
 
     rounds: tuple[Round, ...]
     final: Data
     reference: str
     notes: tuple[str, ...] = ()
+    can_promise: bool = True
 
 
 def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
@@ -116,6 +129,8 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     held_out : Data, optional
         Rows that the teacher was not trained on; they judge, and join the others at the end.
     """
+    if held_out is None and has_few_rows(task.data):
+        return _in_sample_round(task)
     if task.data.y is None:
         return _agreement_rounds(task, held_out)
     if held_out is not None:
@@ -123,7 +138,7 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     if _can_be_cloned(task.model):
         try:
             return _clone_rounds(task)
-        except _CloneError as failure:
+        except CloneError as failure:
             rounds = _refit_rounds(task)
             return replace(
                 rounds, notes=(*rounds.notes, f"the teacher could not be trained again: {failure}")
@@ -134,6 +149,35 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
 def can_be_cloned(task: Task) -> bool:
     """Whether the teacher can be trained again on parts of the rows."""
     return task.data.y is not None and _can_be_cloned(task.model)
+
+
+def has_few_rows(data: Data) -> bool:
+    """Whether there are too few rows to judge by; equal ones count once."""
+    return data.n_rows < MANY_ROWS and len({row.tobytes() for row in data.X}) < FEWEST_ROWS
+
+
+def train_on(task: Task, rows: NDArray[np.intp]) -> tuple[Any, Forest]:
+    """The teacher trained again on some of the rows, as a model and as a forest.
+
+    Raises
+    ------
+    CloneError
+        It cannot be trained on them, or does not answer for the classes that the teacher has.
+    """
+    weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
+            model = clone(task.model).fit(X, y, **weight)
+        forest = read(model)
+    except EnsembleCompressError:
+        raise
+    except Exception as error:
+        raise CloneError(f"{type(error).__name__}: {error}") from error
+    if not _same_outputs(forest, task.forest):
+        raise CloneError("a fold lacks a class that the teacher knows")
+    return model, forest
 
 
 def split_off(task: Task, fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -148,6 +192,20 @@ def split_off(task: Task, fraction: float) -> tuple[NDArray[np.intp], NDArray[np
 # -- a teacher that cannot be trained again ----------------------------------------------------------------------
 
 
+def _in_sample_round(task: Task) -> Rounds:
+    """The given rows judge what they taught: good for a budget, worth nothing for a tolerance."""
+    every = _answered(task.forest, task.data)
+    judge = every if task.data.y is None else replace(every, y=task.data.y)
+    fit = replace(judge, y=task.data.y)
+    rows = np.arange(judge.n_rows)
+    note = (
+        f"{judge.n_rows} rows are too few to tell what a smaller model loses:"
+        " scores are in-sample, and nothing was given up for a tolerance"
+    )
+    one = Round(task.forest, fit, judge, Answers.of(task.forest, judge.X), rows)
+    return Rounds((one,), fit, "in-sample", (note,), can_promise=False)
+
+
 def _refit_rounds(task: Task) -> Rounds:
     """Both sides by cross-fitting: the reference is the teacher's structure with all leaves refitted out of fold."""
     folds = _folds(task, N_FOLDS)
@@ -155,13 +213,6 @@ def _refit_rounds(task: Task) -> Rounds:
         "in-sample: the teacher's structure has seen the rows that judge it; its leaves, and the student's, were refitted"
         " without them. Pass validation=(X_val, y_val) for an honest score"
     )
-    if not folds:
-        return Rounds(
-            (),
-            task.data,
-            "in-sample",
-            (note, "too few rows to judge by: nothing was lost, nothing was risked"),
-        )
 
     def one(fit_rows: NDArray[np.intp], judge_rows: NDArray[np.intp]) -> Round:
         fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
@@ -213,7 +264,7 @@ def _held_out_round(task: Task, held_out: Data) -> Rounds:
         try:
             folds = _folds(task, N_FOLDS)
             taught = _out_of_fold(task, _clones(task, folds), folds)
-        except _CloneError as failure:
+        except CloneError as failure:
             notes = (f"the teacher could not be trained again: {failure}",)
     fit = task.data.with_teacher(taught) if taught is not None else _cross_fitted(task, task.data)
     reference = Answers.of(task.forest, held_out.X)
@@ -242,10 +293,6 @@ def _joined(first: Data, second: Data) -> Data:
 # -- a teacher that can be trained again -------------------------------------------------------------------------
 
 
-class _CloneError(Exception):
-    """A clone could not be trained or does not answer for the classes that the teacher has."""
-
-
 def _can_be_cloned(model: Any) -> bool:
     return hasattr(model, "get_params") and hasattr(model, "fit") and hasattr(model, "predict")
 
@@ -253,7 +300,7 @@ def _can_be_cloned(model: Any) -> bool:
 def _clone_rounds(task: Task) -> Rounds:
     folds = _folds(task, N_FOLDS)
     if len(folds) < 2:
-        raise _CloneError("too few rows of a class for folds")
+        raise CloneError("too few rows of a class for folds")
     without = _clones(task, folds)
     rounds = []
     for k, (fit_rows, judge_rows) in enumerate(folds):
@@ -268,7 +315,7 @@ def _clone_rounds(task: Task) -> Rounds:
 
 def _out_of_fold(task: Task, without: list[tuple[Any, Forest]], folds: Any) -> NDArray[np.float64]:
     if len(folds) < 2:
-        raise _CloneError("too few rows of a class for folds")
+        raise CloneError("too few rows of a class for folds")
     answers = [Answers.of(without[k][1], task.data.X[rows]).values for k, (_, rows) in enumerate(folds)]
     taught = np.empty((task.data.n_rows, answers[0].shape[1]))
     for (_, rows), found in zip(folds, answers, strict=True):
@@ -279,23 +326,8 @@ def _out_of_fold(task: Task, without: list[tuple[Any, Forest]], folds: Any) -> N
 def _clones(task: Task, folds: Any) -> list[tuple[Any, Forest]]:
     """The teacher trained again without each fold."""
 
-    def train(rows: NDArray[np.intp]) -> tuple[Any, Forest]:
-        weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
-                model = clone(task.model).fit(X, y, **weight)
-            forest = read(model)
-        except EnsembleCompressError:
-            raise
-        except Exception as error:
-            raise _CloneError(f"{type(error).__name__}: {error}") from error
-        if not _same_outputs(forest, task.forest):
-            raise _CloneError("a fold lacks a class that the teacher knows")
-        return model, forest
-
-    return list(Parallel(n_jobs=task.n_jobs, prefer="threads")(delayed(train)(rows) for rows, _ in folds))
+    jobs = (delayed(train_on)(task, rows) for rows, _ in folds)
+    return list(Parallel(n_jobs=task.n_jobs, prefer="threads")(jobs))
 
 
 def _same_outputs(forest: Forest, teacher: Forest) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
-from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
+from threadpoolctl import threadpool_limits
 
 from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
@@ -18,7 +18,17 @@ from ensemble_compress.calibration import as_data
 from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
-from ensemble_compress.folds import Round, Rounds, Task, can_be_cloned, make_rounds, split_off
+from ensemble_compress.folds import (
+    CloneError,
+    Round,
+    Rounds,
+    Task,
+    can_be_cloned,
+    has_few_rows,
+    make_rounds,
+    split_off,
+    train_on,
+)
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
@@ -56,6 +66,12 @@ class Run:
         self.data = (
             None if options._X is None else as_data(self.teacher, options._X, options._y, options._weight)
         )
+        self.X, self.y = _indexable(options._X), _indexable(options._y)
+        self._drop_rows_that_do_not_count()
+        has_goal = options.max_bytes is not None or not isinstance(options.steps, str)
+        self.tolerance = (
+            DEFAULT_TOLERANCE if options.tolerance is None and not has_goal else options.tolerance
+        )
         self.judge = Judge(options.scoring, self.teacher.classes)
         self.lossless = Simplify()(self.teacher)
         self._require_data()
@@ -69,6 +85,14 @@ class Run:
         if not isinstance(options.steps, str) and options.tolerance is None and options.max_bytes is None:
             return self._applied(options.steps)
         return self._chosen()
+
+    def _drop_rows_that_do_not_count(self) -> None:
+        """Leave rows of weight zero out, so that no fold consists of them."""
+        if self.data is None or self.data.weight is None or self.data.weight.all():
+            return
+        counts = np.flatnonzero(self.data.weight)
+        self.data, self.X = self.data.take(counts), _safe_indexing(self.X, counts)
+        self.y = None if self.y is None else _safe_indexing(self.y, counts)
 
     def _require_data(self) -> None:
         """Refuse steps whose needs aren't met, before any work is done."""
@@ -104,21 +128,17 @@ class Run:
         return self._unjudged(forest, done)
 
     def _unjudged(self, forest: Forest, steps: list[Step]) -> CompressedModel:
-        rows = (
-            self.data
-            if self.data is not None
-            else Data(np.zeros((1, self.teacher.n_features), self.teacher.x_dtype))
-        )
         notes = (
             () if self.data is not None else ("no rows were given: scores and agreement were not measured",)
         )
         report = make_report(
             self.teacher,
             forest,
-            rows,
+            self.data,
             model=self.model,
             steps=tuple(steps),
             reference="in-sample",
+            max_bytes=self.options.max_bytes,
             target=self.options.target,
             notes=notes,
         )
@@ -132,16 +152,15 @@ class Run:
 
     def _chosen(self) -> CompressedModel:
         rounds = self._rounds()
-        with _progress(self.options.verbose) as progress:
-            bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
-            judged = self._judge_rounds(rounds, lambda: progress.advance(bar))
-            candidates = {c.key: c for c in self._path(self.teacher, rounds.final)}
-            progress.advance(bar)
-        judged = {
-            key: judged[key]
-            for key in judged
-            if key in candidates and len(judged[key].drops) == len(rounds.rounds)
-        }
+        # Thousands of fits of a few rows each: OpenMP's threads would wait for each other longer than they work.
+        with threadpool_limits(1, user_api="openmp"):
+            return self._choice_from(rounds)
+
+    def _choice_from(self, rounds: Rounds) -> CompressedModel:
+        if rounds.can_promise or self.tolerance is None:
+            judged, candidates = self._walk(rounds)
+        else:
+            judged, candidates = {}, {}
         forests = {key: candidates[key].build() for key in judged}
         sizes_of = {key: sizes.c_bytes(forest) for key, forest in forests.items()} | {
             LOSSLESS: sizes.c_bytes(self.lossless)
@@ -150,27 +169,39 @@ class Run:
         key = self._choose(verdicts, sizes_of, forests, rounds)
         return self._model(key, candidates, judged, verdicts, sizes_of, rounds)
 
+    def _walk(self, rounds: Rounds) -> tuple[dict[Key, _Judged], dict[Key, Candidate]]:
+        """The candidates of the teacher that were judged in every round."""
+        with _progress(self.options.verbose) as progress:
+            bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
+            judged = self._judge_rounds(rounds, lambda: progress.advance(bar))
+            candidates = {c.key: c for c in self._path(self.teacher, rounds.final)}
+            progress.advance(bar)
+        n_rounds = len(rounds.rounds)
+        judged = {key: j for key, j in judged.items() if key in candidates and len(j.drops) == n_rounds}
+        return judged, candidates
+
     def _rounds(self) -> Rounds:
         options, data = self.options, self.data
         assert data is not None
-        task = Task(self.model, self.teacher, data, options._X, options._y, self.seed, options.n_jobs)
+        task = Task(self.model, self.teacher, data, self.X, self.y, self.seed, options.n_jobs)
         if isinstance(options.validation, (tuple, list)):
             X_val, y_val = options.validation
             if data.y is not None and y_val is None:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
             return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
-        if options.validation is not None and can_be_cloned(task):
+        if options.validation is not None and can_be_cloned(task) and not has_few_rows(data):
             return self._held_out_share(task)
         return make_rounds(task)
 
     def _held_out_share(self, task: Task) -> Rounds:
         """One round in which the teacher is trained again without the share of the rows that judges."""
-        options = self.options
-        keep, hold = split_off(task, float(options.validation))
-        weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[keep]}
-        X, y = _safe_indexing(options._X, keep), _safe_indexing(options._y, keep)
-        model = clone(self.model).fit(X, y, **weight)
-        part = Task(model, read(model), task.data.take(keep), X, y, task.random_state, task.n_jobs)
+        keep, hold = split_off(task, float(self.options.validation))
+        try:
+            model, forest = train_on(task, keep)
+        except CloneError:
+            return make_rounds(task)
+        X, y = _safe_indexing(self.X, keep), _safe_indexing(self.y, keep)
+        part = Task(model, forest, task.data.take(keep), X, y, task.random_state, task.n_jobs)
         return make_rounds(part, task.data.take(hold))
 
     def _path(self, teacher: Forest, data: Data) -> Iterator[Candidate]:
@@ -200,7 +231,7 @@ class Run:
 
     def _verdicts(self, judged: dict[Key, _Judged], rounds: Rounds) -> dict[Key, Verdict]:
         share = np.array([one.judge.n_rows for one in rounds.rounds], float)
-        share /= share.sum() if len(share) else 1.0
+        share /= share.sum()
         verdicts = smoothed(
             {
                 key: Verdict(
@@ -215,11 +246,7 @@ class Run:
 
     def _reference_score(self, rounds: Rounds) -> float:
         scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
-        return (
-            float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
-            if scores
-            else float("nan")
-        )
+        return float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
 
     def _choose(
         self,
@@ -228,9 +255,7 @@ class Run:
         forests: dict[Key, Forest],
         rounds: Rounds,
     ) -> Key:
-        options = self.options
-        budget = options.max_bytes
-        tolerance = DEFAULT_TOLERANCE if options.tolerance is None and budget is None else options.tolerance
+        budget, tolerance = self.options.max_bytes, self._allowed(verdicts)
         if tolerance is None:
             assert budget is not None
             key = best_that_fits(verdicts, sizes_of, budget)
@@ -238,9 +263,7 @@ class Run:
                 return key
             passed = list(verdicts)
         else:
-            if options.relative:
-                tolerance = tolerance * abs(verdicts[LOSSLESS].score)
-            passed = within_tolerance(verdicts, sizes_of, tolerance, options.confidence) or [LOSSLESS]
+            passed = within_tolerance(verdicts, sizes_of, tolerance, self.options.confidence) or [LOSSLESS]
             passed = passed if LOSSLESS in passed else [*passed, LOSSLESS]
             smallest = min(passed, key=lambda key: sizes_of[key])
             if budget is None or sizes_of[smallest] <= budget:
@@ -254,6 +277,12 @@ class Run:
             if tolerance is not None
             else "the smallest model found",
         )
+
+    def _allowed(self, verdicts: dict[Key, Verdict]) -> float | None:
+        """The loss that is allowed, in units of the score."""
+        if self.tolerance is None or not self.options.relative:
+            return self.tolerance
+        return self.tolerance * abs(verdicts[LOSSLESS].score)
 
     def _model(
         self,
@@ -293,9 +322,9 @@ class Run:
             model=self.model,
             student_answers=student_answers,
             scoring=self.judge.name,
-            score=(verdicts[LOSSLESS].score, verdicts[key].score) if rounds.rounds else None,
+            score=(verdicts[LOSSLESS].score, verdicts[key].score),
             reference=rounds.reference,
-            tolerance=self.options.tolerance,
+            tolerance=self._allowed(verdicts),
             max_bytes=self.options.max_bytes,
             target=self.options.target,
             steps=tuple(steps),
@@ -308,8 +337,6 @@ class Run:
         self, key: Key, judged: dict[Key, _Judged], rounds: Rounds
     ) -> tuple[Data, NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """(the judged rows, what the teachers said about them, what the students said), round after round."""
-        if not rounds.rounds:
-            return rounds.final, None, None
         parts = [one.judge for one in rounds.rounds]
         weight = None if parts[0].weight is None else np.concatenate([part.weight for part in parts])
         rows = Data(
@@ -325,6 +352,11 @@ class Run:
             teacher,
             np.concatenate([answers.values for answers in judged[key].answers]).astype(np.float64),
         )
+
+
+def _indexable(given: Any) -> Any:
+    """What rows can be taken from: a frame as it is, all else as an array."""
+    return given if given is None or hasattr(given, "iloc") else np.asarray(given)
 
 
 def _compact(answers: Answers) -> Answers:
