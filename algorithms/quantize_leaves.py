@@ -14,6 +14,7 @@ from ensemble_compress.algorithms.parameters import check_choice, check_range, c
 from ensemble_compress.algorithms.simplify import share_values
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import distinct_rows
 
 CODEWORD_BITS = 16
 """A codebook's entries are stored once each, so they may be finer than the indices into it."""
@@ -95,10 +96,11 @@ class QuantizeLeaves:
         is_leaf = forest.is_leaf
         cover = np.bincount(forest.nodes.leaf[is_leaf], forest.nodes.cover[is_leaf], minlength=len(values))
         weight = cover if cover.sum() > 0 else np.bincount(forest.nodes.leaf[is_leaf], minlength=len(values))
-        rows, index = np.unique(values, axis=0, return_inverse=True)
+        first, index = distinct_rows(values + 0.0)
+        rows = values[first]
         if len(rows) <= 2**self.bits:
             return values
-        weight = np.bincount(index.reshape(-1), weight, minlength=len(rows))
+        weight = np.bincount(index, weight, minlength=len(rows))
         # Rare leaves count a little too: a weight of zero would leave them anywhere.
         weight = np.sqrt(weight + 1e-3 * weight.mean() + 1e-12)
         kmeans = KMeans(2**self.bits, n_init=1, max_iter=50, random_state=self.random_state)
@@ -108,7 +110,7 @@ class QuantizeLeaves:
             # Rows that differ by less than their distances can tell come to one codeword: there are fewer then.
             warnings.simplefilter("ignore", ConvergenceWarning)
             labels = kmeans.fit(np.ldexp(rows, -scale), sample_weight=weight).labels_
-        return np.asarray(np.ldexp(kmeans.cluster_centers_[labels][index.reshape(-1)], scale))
+        return np.asarray(np.ldexp(kmeans.cluster_centers_[labels][index], scale))
 
 
 def _center_trees(forest: Forest) -> Forest:

@@ -76,4 +76,7 @@ def _to_grid(thresholds: NDArray[np.float64], bits: int, x_dtype: str) -> NDArra
     exponent = max(exponent, int(np.frexp(largest)[1]) - MANTISSA_BITS[x_dtype], SMALLEST_EXPONENT[x_dtype])
     while np.floor(np.ldexp(high, -exponent)) - np.floor(np.ldexp(low, -exponent)) > 2**bits - 1:
         exponent += 1
-    return np.asarray(np.ldexp(np.floor(np.ldexp(thresholds, -exponent)), exponent))
+    with np.errstate(over="ignore"):
+        points = np.ldexp(np.floor(np.ldexp(thresholds, -exponent)), exponent)
+    # Below the smallest number of the type no row but one at -inf goes left.
+    return np.where(points < -float(np.finfo(x_dtype).max), -np.inf, points)

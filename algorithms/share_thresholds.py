@@ -122,9 +122,8 @@ def _key(x: NDArray[np.float64], up: bool) -> NDArray[np.int64]:
     """float32 numbers as integers in their order, -0.0 as 0.0; numbers in between go to the next one above."""
     with np.errstate(over="ignore"):
         rounded = x.astype(np.float32)
-    rounded = np.where((rounded < x) & up, np.nextafter(rounded, np.float32(np.inf)), rounded).astype(
-        np.float32
-    )
+        above = np.nextafter(rounded, np.float32(np.inf))
+    rounded = np.where((rounded < x) & up, above, rounded)
     bits = (rounded + np.float32(0.0)).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
