@@ -10,6 +10,7 @@ from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
 from ensemble_compress.fixed_point import exact_exponent
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import distinct_rows
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,10 @@ class Simplify:
 
 def share_values(forest: Forest) -> Forest:
     """The forest with rows of `values` that are equal to the bit stored once."""
-    bits = forest.values.view(np.uint64 if forest.values.dtype == np.float64 else np.uint32)
-    _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    first, index = distinct_rows(forest.values)
     if len(first) == len(forest.values):
         return forest
-    leaf = np.where(forest.is_leaf, index.reshape(-1)[forest.nodes.leaf], -1)
+    leaf = np.where(forest.is_leaf, index[forest.nodes.leaf], -1)
     return replace(forest, nodes=forest.nodes._replace(leaf=leaf), values=forest.values[first])
 
 

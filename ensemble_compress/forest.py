@@ -22,6 +22,7 @@ from ensemble_compress.nodes import (
     CategorySets,
     Nodes,
     check,
+    distinct_rows,
     frozen,
     renumber,
     same,
@@ -129,8 +130,9 @@ class Forest:
 
     @property
     def n_values(self) -> int:
-        """Number of distinct rows of leaf values."""
-        return len(np.unique(self.values, axis=0))
+        """Number of distinct rows of values among the leaves."""
+        used = self.values[np.unique(self.nodes.leaf[self.is_leaf])]
+        return len(distinct_rows(used + used.dtype.type(0))[0])
 
     @property
     def n_thresholds(self) -> int:
@@ -373,11 +375,11 @@ class Forest:
         **others
             Further fields to replace, such as `divisor`, `link` or `tree_output`.
         """
-        rows, index = np.unique(values, axis=0, return_inverse=True)
+        first, index = distinct_rows(np.ascontiguousarray(values))
         leaf = self.nodes.leaf.copy()
-        leaf[self.is_leaf] = index.reshape(-1)
+        leaf[self.is_leaf] = index
         bias = self.bias if bias is None else bias
-        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=rows, bias=bias, **others)
+        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=values[first], bias=bias, **others)
 
     def _with_nodes(self, nodes: Nodes, tree_start: Any, tree_output: Any) -> "Forest":
         """The forest of these nodes, without the value rows and category sets that none of them names."""

@@ -250,14 +250,8 @@ def structure(forest: Forest) -> dict[str, int]:
         "depth": int(forest.depth.max(initial=0)),
         "thresholds": len(np.unique(tests)),
         "features": len(np.unique(nodes.feature[~forest.is_leaf])),
-        "leaf_values": _count_distinct_rows(forest.values[np.unique(nodes.leaf[forest.is_leaf])]),
+        "leaf_values": forest.n_values,
     }
-
-
-def _count_distinct_rows(values: NDArray[Any]) -> int:
-    """How many rows differ; by hashing, which takes a tenth of the time of `np.unique` over an axis."""
-    text, width = (values + 0.0).tobytes(), values.itemsize * values.shape[1]
-    return len({text[start : start + width] for start in range(0, len(text), width)})
 
 
 def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:

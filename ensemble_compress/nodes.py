@@ -159,6 +159,20 @@ def take_sets(sets: CategorySets, chosen: NDArray[np.intp]) -> CategorySets:
     return CategorySets(start, sets.words[words])
 
 
+def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(where each row that is unlike the others first stands, the number of each row among those); equal to the bit.
+
+    By a hash, which is checked: ten times faster than `np.unique` over an axis, and in no particular order.
+    """
+    bits = rows.view(f"i{rows.dtype.itemsize}").astype(np.int64)
+    factors = np.random.default_rng(0).integers(1, 2**62, rows.shape[1]) | 1
+    with np.errstate(over="ignore"):
+        _, first, index = np.unique(bits @ factors, return_index=True, return_inverse=True)
+    if not (bits[first][index] == bits).all():
+        _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    return first, index.reshape(-1)
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two fields of a forest are equal, arrays and tuples of them included."""
     if isinstance(a, tuple) and isinstance(b, tuple):
