@@ -86,4 +86,5 @@ def _sum_over_trees(forest: Forest, extreme: np.ufunc, each: NDArray[np.float64]
     of_tree = extreme.reduceat(each, np.cumsum(n_leaves) - n_leaves, axis=0)
     if forest.values.shape[1] > 1:
         return np.asarray(of_tree.sum(axis=0))
-    return np.bincount(np.maximum(forest.tree_output, 0), of_tree[:, 0], minlength=forest.n_outputs)
+    output = np.maximum(forest.tree_output, 0)
+    return np.bincount(output, of_tree[:, 0], minlength=forest.n_outputs).astype(np.float64)

@@ -112,7 +112,7 @@ def _labels(forest: Forest, data: Data) -> NDArray[np.float64]:
         raise InputError(
             f"y has {n_bad} missing or infinite value(s); expected finite numbers: leave those rows out"
         )
-    return np.atleast_2d(numbers.T)
+    return np.asarray(np.atleast_2d(numbers.T))
 
 
 def _one_hot(codes: NDArray[Any], n_outputs: int, n_classes: int) -> NDArray[np.float64]:
@@ -125,8 +125,8 @@ def _one_hot(codes: NDArray[Any], n_outputs: int, n_classes: int) -> NDArray[np.
             " positions in Forest.classes"
         )
     if n_outputs == 1:
-        return codes[None, :].astype(np.float64)
-    return (codes[None, :] == np.arange(n_outputs)[:, None]).astype(np.float64)
+        return np.asarray(codes[None, :], np.float64)
+    return np.asarray(codes[None, :] == np.arange(n_outputs)[:, None], np.float64)
 
 
 @dataclass(eq=False)

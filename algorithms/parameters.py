@@ -44,12 +44,12 @@ def check_choice(owner: object, name: str, choices: tuple[Any, ...]) -> None:
 
 def count_of(owner: object, name: str, total: int) -> int:
     """A parameter that is a whole number, or a share of `total` as a float in (0, 1], as a number from 1 to `total`."""
-    value = getattr(owner, name)
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+    value: Any = getattr(owner, name)
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
         raise ParameterError(
             f"{type(owner).__name__}: {name} is {value!r}; expected a whole number >= 1 or a share in (0, 1]"
         )
-    if not isinstance(value, Integral) and value > 1:
+    if not isinstance(value, Integral) and float(value) > 1:
         raise ParameterError(
             f"{type(owner).__name__}: {name} is {value!r}; a share must not exceed 1.0 (a count is an int)"
         )
