@@ -30,7 +30,7 @@ HEADINGS = {
     "leaves": "--:",
     "held-out score": "--:",
     "change": "--:",
-    "seconds": "--:",
+    "seconds (CPU)": "--:",
     "µs a row": "--:",
 }
 WAYS = {"python": "Python", "cli": "command line"}
@@ -74,7 +74,7 @@ def _cells(row: Row) -> list[str]:
         " → ".join(number(n) for n in row["leaves"]),
         f"{row['score_before']:.4f} → {row['score_after']:.4f}",
         _bold_if(change(row) < -row["tolerance"], f"{change(row):+.4f} ± {row['change_error']:.4f}"),
-        f"{statistics.median(row['seconds']):.0f}",
+        f"{statistics.median(row['seconds']):.0f} ({statistics.median(row['cpu_seconds']):.0f})",
         _bold_if(speed["after"] > speed["before"], f"{_short(speed['before'])} → {_short(speed['after'])}"),
     ]
 
@@ -142,7 +142,8 @@ def conditions(rows: Sequence[Row]) -> str:
         "*own file*: UBJSON of XGBoost, text of LightGBM, pickle of scikit-learn. *plain C*: 8 bytes a node, 4 for each further"
         " output of a leaf. *after*: all tables of the C header. *smaller*: plain C to after. *held-out score*: accuracy, R2 for"
         " california, on a quarter of the rows, ± the standard error of the paired difference. *seconds*: all of the"
-        " compression; on the command line with the start of Python and the reading of the files. *µs a row*: `predict` on a"
+        " compression by the clock, and those that the processors worked for it; on the command line with the start of Python"
+        " and the reading of the files. *µs a row*: `predict` on a"
         " DataFrame of up to 10,000 rows, in the model's own library and in ours."
         f" Measured on {'; '.join(machines)} with {'; '.join(versions)}, at commit {', '.join(commits)},"
         f" by [benchmarks/compression.py](benchmarks/README.md)."

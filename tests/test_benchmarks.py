@@ -54,7 +54,8 @@ def test_a_row_says_where_and_with_what_it_was_measured(quick):
         assert row["run"]["versions"]["ensemble-compress"] == ec.__version__
         assert row["run"]["machine"]["cores"] >= 1
         assert row["seed"] == 0
-        assert len(row["seconds"]) == 1
+        assert (len(row["seconds"]), len(row["cpu_seconds"])) == (1, 1)
+        assert row["cpu_seconds"][0] > 0.1
 
 
 def test_a_model_in_memory_is_judged_by_clones_and_a_file_in_sample(quick):
@@ -179,6 +180,7 @@ def made_up_row(data="adult", model="xgboost", way="python", **others):
         "score_after": 0.898,
         "change_error": 0.001,
         "seconds": [9.0, 11.0, 10.0],
+        "cpu_seconds": [17.0, 18.0, 19.0],
         "speed_us": {"before": 4.0, "after": 0.5},
         "run": {
             "commit": "abc",
@@ -205,7 +207,7 @@ def test_a_line_of_the_table_says_what_the_row_says():
     table = report.compression_table([made_up_row()])
     expected = (
         "| adult, XGBoost, Python | 9 MB | 2 MB | 4 kB | 500x | 12,345 → 210 | 0.9000 → 0.8980 | -0.0020 ± 0.0010"
-        " | 10 | 4 → 0.5 |"
+        " | 10 (18) | 4 → 0.5 |"
     )
     assert expected in table.splitlines()
     assert "Measured on Z80, 2 cores with python 3.11, at commit abc" in table
