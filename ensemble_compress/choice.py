@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 
-from ensemble_compress.paths import Key
+from ensemble_compress.paths import STEPS, Key
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
     """The verdicts with drops that never fall as a model of one kind gets smaller.
 
     The smallest of many candidates that pass a test by themselves is a lucky one. Isotonic regression lends each the
-    strength of its neighbours: between two sizes the loss can only grow.
+    strength of its neighbours: between two sizes the loss can only grow. Steps of a list are left as they are: one
+    may mend what the one before it broke.
     """
     out = dict(verdicts)
     for way, finish in dict.fromkeys((key.way, key.finish) for key in verdicts):
@@ -44,7 +45,7 @@ def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
             (key for key in verdicts if (key.way, key.finish) == (way, finish)), key=lambda key: -key.size
         )
         drops = [verdicts[key].drop for key in keys]
-        smooth = IsotonicRegression().fit_transform(np.arange(len(keys)), drops)
+        smooth = drops if way == STEPS else IsotonicRegression().fit_transform(np.arange(len(keys)), drops)
         for key, value in zip(keys, smooth, strict=True):
             v = verdicts[key]
             out[key] = Verdict(v.drop, v.score, v.error, float(value))
@@ -75,7 +76,8 @@ def within_tolerance(
         passed = []
         quantile = float(norm.ppf(confidence))
         for key in sorted(verdicts, key=lambda key: -sizes[key]):
-            if verdicts[key].drop + quantile * verdicts[key].error > tolerance:
+            # Written so that an error that is not known, NaN, fails.
+            if not verdicts[key].drop + quantile * verdicts[key].error <= tolerance:
                 break
             passed.append(key)
     return sorted(passed, key=lambda key: sizes[key])

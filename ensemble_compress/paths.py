@@ -4,9 +4,9 @@ A candidate has a key that means the same thing in every round of judgement (so 
 of so many bits), so that what was learnt about it on the folds can be carried to the final teacher.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from ensemble_compress.forest import Forest
 RATIO = 0.85
 """Each size on a path is this share of the one before it."""
 
-LARGEST_WORK = 40_000_000
+LARGEST_WORK = 20_000_000
 """Trees times rows times width of a leaf: beyond it trees are dropped before nodes are pruned."""
 
 LARGEST_REFIT = 30_000
@@ -35,8 +35,12 @@ AVERAGED_TREES = 100
 """As many trees of an average are enough to begin with: measured on spambase and magic, 300 give no better students."""
 
 
-Stage = tuple[Any, Callable[[], Forest]]
-"""An algorithm, and a function that returns the forest after it."""
+Stage = tuple[Any, "Made"]
+"""An algorithm, and the forest after it."""
+
+
+STEPS = "steps"
+"""The way of a list of steps; its size is the number of steps that are not taken."""
 
 
 class Key(NamedTuple):
@@ -93,8 +97,9 @@ def sizes_below(largest: int, smallest: int) -> list[int]:
 
 def auto_path(teacher: Forest, data: Data, random_state: int = 0) -> Iterator[Candidate]:
     """Yield the candidates that `steps="auto"` chooses among, large to small within each way of making them."""
-    simple = Simplify()(teacher)
-    yield from _finished("whole", 0, [(Simplify(), lambda: simple)], data)
+    simplified = Made(Simplify(), lambda: teacher, data)
+    simple = simplified()
+    yield from _finished("whole", 0, [(Simplify(), simplified)], data)
     if simple.n_trees == 0:
         return
     if teacher.divisor > 1:
@@ -104,10 +109,12 @@ def auto_path(teacher: Forest, data: Data, random_state: int = 0) -> Iterator[Ca
 
 def _tree_path(simple: Forest, data: Data) -> Iterator[Candidate]:
     """Fewer and fewer trees of an average, as they are."""
+    began = time.perf_counter()
     order = PruneTrees().order(simple, data)
+    seconds = time.perf_counter() - began
     for n_trees in sizes_below(simple.n_trees - 1, 1)[::2]:
         kept = keep_trees(simple, np.sort(order[:n_trees]))
-        stages: list[Stage] = [(PruneTrees(n_trees=n_trees), partial(_same, kept))]
+        stages: list[Stage] = [(PruneTrees(n_trees=n_trees), Made.already(kept, seconds))]
         yield from _finished("trees", n_trees, stages, data)
 
 
@@ -120,21 +127,21 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     most = min(most, AVERAGED_TREES) if simple.divisor > 1 else most
     if most < simple.n_trees:
         fewer = PruneTrees(n_trees=max(2 * simple.n_outputs, most))
-        start = fewer(simple, data)
-        first = [(fewer, partial(_same, start))]
+        made = Made(fewer, lambda: simple, data)
+        start, first = made(), [(fewer, made)]
     sizes = sizes_below(
         min(start.n_leaves - 1, LARGEST_REFIT), 2 * max(1, simple.n_outputs // simple.values.shape[1])
     )
     pruner = PruneNodes(random_state=random_state)
-    for size, pruned in zip(sizes, pruner.path(start, data, sizes), strict=False):
-        stages: list[Stage] = [*first, (PruneNodes(max_leaves=size), partial(_same, pruned))]
+    for size, (pruned, seconds) in zip(sizes, _timed(pruner.path(start, data, sizes)), strict=False):
+        stages: list[Stage] = [*first, (PruneNodes(max_leaves=size), Made.already(pruned, seconds))]
         yield from _finished("nodes", size, stages, data)
 
 
 def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Iterator[Candidate]:
     """One structure with its thresholds shared and its leaves quantised, in each of the ways."""
     before = stages[-1][1]
-    shared = _Once(lambda: ShareThresholds()(before(), data))
+    shared = Made(ShareThresholds(), before, data)
     forest = before()
     choices = FINISHES
     if forest.values.shape[1] > 1:
@@ -142,40 +149,58 @@ def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Itera
         choices = CODEBOOKS if fits else {name: CODEBOOKS[name] for name in ("8 bits", "5 bits")}
     for finish, algorithms in choices.items():
         tail: list[Stage] = [(ShareThresholds(), shared)]
-        tail += [(algorithm, _Once(partial(_run, algorithm, tail[-1][1]))) for algorithm in algorithms]
+        tail += [(algorithm, Made(algorithm, tail[-1][1], data)) for algorithm in algorithms]
         yield Candidate(Key(way, size, finish), (*stages, *tail))
 
 
-class _Once:
-    """Builds a forest when it is first wanted and keeps it."""
+class Made:
+    """The forest after one algorithm: made when it is first wanted, kept, and timed.
 
-    def __init__(self, build: Callable[[], Forest]) -> None:
-        self._build: Callable[[], Forest] | None = build
+    Attributes
+    ----------
+    seconds : float
+        Time that the algorithm took, once it has run.
+    """
+
+    def __init__(self, algorithm: Any, before: Callable[[], Forest], data: Data) -> None:
+        self.seconds = 0.0
+        self._how: tuple[Any, Callable[[], Forest], Data] | None = (algorithm, before, data)
         self._forest: Forest | None = None
 
+    @classmethod
+    def already(cls, forest: Forest, seconds: float) -> "Made":
+        """A forest that is there, and the time that it took."""
+        made = cls(None, lambda: forest, Data(np.empty((1, 0))))
+        made._forest, made._how, made.seconds = forest, None, seconds
+        return made
+
     def __call__(self) -> Forest:
-        if self._forest is None:
-            self._forest = self._build()  # type: ignore[misc]
-            self._build = None
-        return self._forest
+        if self._how is not None:
+            algorithm, before, data = self._how
+            forest, began = before(), time.perf_counter()
+            self._forest, self._how = algorithm(forest, data), None
+            self.seconds = time.perf_counter() - began
+        return self._forest  # type: ignore[return-value]
 
 
-def _run(algorithm: Any, before: Callable[[], Forest]) -> Forest:
-    return algorithm(before())  # type: ignore[no-any-return]
-
-
-def _same(forest: Forest) -> Forest:
-    return forest
+def _timed(path: Iterator[Forest]) -> Iterator[tuple[Forest, float]]:
+    """Each forest of a path, with the seconds that the path has taken until it."""
+    seconds, began = 0.0, time.perf_counter()
+    for forest in path:
+        seconds += time.perf_counter() - began
+        yield forest, seconds
+        began = time.perf_counter()
 
 
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:
     """Yield the teacher after the first step, after the first two, and so on."""
     stages: tuple[Stage, ...] = ()
-    forest = teacher
+    before: Callable[[], Forest] = lambda: teacher
     for k, step in enumerate(steps):
-        forest = step(forest, data)
-        stages = (*stages, (step, partial(_same, forest)))
-        yield Candidate(Key("steps", k + 1, ""), stages)
+        made = Made(step, before, data)
+        made()
+        stages, before = (*stages, (step, made)), made
+        yield Candidate(Key(STEPS, len(steps) - 1 - k, ""), stages)
 
 
 __all__ = ["Candidate", "Key", "auto_path", "list_path", "sizes_below"]

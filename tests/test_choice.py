@@ -1,0 +1,75 @@
+"""The choice among candidates, on verdicts that are written down here."""
+
+import numpy as np
+import pytest
+
+from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
+from ensemble_compress.paths import STEPS, Key
+
+
+def nodes(size: int) -> Key:
+    return Key("nodes", size, "8 bits")
+
+
+def test_a_lucky_small_model_is_pooled_with_its_neighbour() -> None:
+    verdicts = {nodes(30): Verdict(0.0, 1.0, 0.0), nodes(20): Verdict(0.04, 0.96, 0.0), nodes(10): Verdict(0.0, 1.0, 0.0)}  # fmt: skip
+    found = {key.size: verdict.smooth_drop for key, verdict in smoothed(verdicts).items()}
+    assert found == pytest.approx({30: 0.0, 20: 0.02, 10: 0.02})
+    assert {key: v.drop for key, v in smoothed(verdicts).items()} == {k: v.drop for k, v in verdicts.items()}
+
+
+def test_drops_never_fall_as_models_of_a_kind_get_smaller() -> None:
+    generator = np.random.default_rng(0)
+    verdicts = {nodes(size): Verdict(float(generator.normal()), 0.0, 0.0) for size in range(50)}
+    found = smoothed(verdicts)
+    drops = [found[nodes(size)].smooth_drop for size in range(49, -1, -1)]
+    assert drops == sorted(drops)
+    assert np.mean(drops) == pytest.approx(np.mean([verdict.drop for verdict in verdicts.values()]))
+
+
+def test_kinds_are_smoothed_apart() -> None:
+    other = Key("nodes", 5, "4 bits")
+    found = smoothed({nodes(10): Verdict(0.5, 0.0, 0.0), other: Verdict(0.1, 0.0, 0.0)})
+    assert (found[nodes(10)].smooth_drop, found[other].smooth_drop) == (0.5, 0.1)
+
+
+def test_a_step_of_a_list_may_mend_what_the_one_before_it_broke() -> None:
+    first, second = Key(STEPS, 1, ""), Key(STEPS, 0, "")
+    found = smoothed({first: Verdict(0.3, 0.6, 0.0), second: Verdict(0.0, 0.9, 0.0)})
+    assert (found[first].smooth_drop, found[second].smooth_drop) == (0.3, 0.0)
+
+
+def test_the_smallest_within_the_tolerance_comes_first() -> None:
+    verdicts = {nodes(n): Verdict(drop, 0.0, 0.0, drop) for n, drop in ((30, 0.0), (20, 0.01), (10, 0.02))}
+    sizes = {nodes(30): 300, nodes(20): 200, nodes(10): 100}
+    assert within_tolerance(verdicts, sizes, 0.01, None) == [nodes(20), nodes(30)]
+    assert within_tolerance(verdicts, sizes, -1.0, None) == []
+
+
+def test_with_confidence_the_error_counts_and_the_first_failure_ends_it() -> None:
+    verdicts = {
+        nodes(40): Verdict(0.0, 0.0, 0.001),
+        nodes(30): Verdict(0.005, 0.0, 0.001),
+        nodes(20): Verdict(0.009, 0.0, 0.002),
+        nodes(10): Verdict(0.0, 0.0, 0.0),
+    }
+    sizes = {key: 10 * key.size for key in verdicts}
+    # 0.009 + 1.645 * 0.002 is above 0.01, and what is smaller is not looked at, although it would pass.
+    assert within_tolerance(verdicts, sizes, 0.01, 0.95) == [nodes(30), nodes(40)]
+    assert within_tolerance(verdicts, sizes, 0.01, 0.5) == [nodes(10), nodes(20), nodes(30), nodes(40)]
+
+
+def test_an_unknown_error_is_no_evidence() -> None:
+    verdicts = {nodes(10): Verdict(0.0, 0.0, float("nan")), nodes(5): Verdict(0.0, 0.0, float("inf"))}
+    assert within_tolerance(verdicts, {nodes(10): 2, nodes(5): 1}, 0.1, 0.95) == []
+
+
+def test_a_budget_takes_the_best_that_fits_and_the_smaller_among_equals() -> None:
+    verdicts = {
+        nodes(n): Verdict(drop, 0.0, 0.0, drop) for n, drop in ((30, 0.0), (20, 0.01), (10, 0.01), (5, 0.3))
+    }
+    sizes = {nodes(30): 300, nodes(20): 200, nodes(10): 100, nodes(5): 50}
+    assert best_that_fits(verdicts, sizes, 299) == nodes(10)
+    assert best_that_fits(verdicts, sizes, 300) == nodes(30)
+    assert best_that_fits(verdicts, sizes, 50) == nodes(5)
+    assert best_that_fits(verdicts, sizes, 49) is None
