@@ -53,7 +53,7 @@ class Judge:
     def __init__(self, scoring: Any, classes: NDArray[Any] | None) -> None:
         self.classes = classes
         default = "r2" if classes is None else "accuracy"
-        self.name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", None) or default
+        self.name = scoring if isinstance(scoring, str) else _name_of(scoring) or default
         self.is_default = scoring is None or scoring == default
         try:
             self._scorer = None if self.is_default else check_scoring(_stand_in(classes, None), scoring)
@@ -116,6 +116,13 @@ class Judge:
 
     def _from_parts(self, parts: NDArray[np.float64], data: Data) -> float:
         return float(_weight(data) @ parts)
+
+
+def _name_of(scoring: Any) -> str | None:
+    """The name of a scorer, or of the metric that `make_scorer` made one from."""
+    return getattr(scoring, "__name__", None) or getattr(
+        getattr(scoring, "_score_func", None), "__name__", None
+    )
 
 
 def _weight(data: Data) -> NDArray[np.float64]:
