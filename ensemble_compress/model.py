@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
-from ensemble_compress.errors import ModelFileError
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.report import Report
 
@@ -83,6 +83,27 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
     def n_leaves(self) -> int:
         """Number of leaves."""
         return self.forest.n_leaves
+
+    def fit(self, X: Any = None, y: Any = None) -> "CompressedModel":
+        """Refuse: what was compressed cannot be trained again.
+
+        scikit-learn takes only what has a `fit` for an estimator; `sklearn.frozen.FrozenEstimator` keeps it from being called.
+
+        Parameters
+        ----------
+        X, y : object
+            Not looked at.
+
+        Raises
+        ------
+        UnsupportedModelError
+            Always.
+        """
+        kind = "CompressedClassifier" if self.forest.is_classifier else "CompressedRegressor"
+        raise UnsupportedModelError(
+            f"a compressed model cannot be trained again; train a {kind}, or freeze the model as it is:"
+            " sklearn.frozen.FrozenEstimator(model)"
+        )
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels of a classifier, values of a regression model, shape (n_rows,).
