@@ -1,10 +1,10 @@
 """The rows and labels that a user hands over, as the forest reads them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import _check_sample_weight
 
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
@@ -18,13 +18,19 @@ def as_data(forest: Forest, X: Any, y: Any, weight: Any) -> Data:
 
 
 def _as_weight(weight: Any, rows: NDArray[Any]) -> NDArray[np.float64] | None:
+    if weight is None:
+        return None
     try:
-        return None if weight is None else np.asarray(_check_sample_weight(weight, rows, dtype=np.float64))
-    except ValueError as error:
-        raise InputError(f"sample_weight does not fit the {len(rows)} rows of X: {error}") from error
+        weights = np.asarray(weight, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"sample_weight holds something that is not a number ({error})") from error
+    if weights.shape != (len(rows),):
+        raise InputError(f"sample_weight has shape {weights.shape}; expected ({len(rows)},): a weight a row")
+    return weights
 
 
 def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
+    """Labels as codes of the forest's classes, or values, one for each row."""
     given = np.asarray(y)
     if given.ndim == 0:
         raise InputError(
@@ -54,3 +60,13 @@ def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
             f"y has the label(s) {unknown[:5]} that the model does not know; it knows {forest.classes.tolist()[:10]}"
         )
     return np.array([code_of[label] for label in given.tolist()], np.int64)
+
+
+def indexable(given: Any, names: Sequence[str] | None = None) -> Any:
+    """What rows can be taken from: a frame with its columns in the order of `names`, all else as an array."""
+    if given is None or not hasattr(given, "iloc"):
+        return None if given is None else np.asarray(given)
+    found = [str(name) for name in getattr(given, "columns", ())]
+    if names is None or not found or found == list(names):
+        return given
+    return given.iloc[:, [found.index(name) for name in names]]

@@ -40,7 +40,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     random_state : int
         Seed of the folds and of the algorithms.
     n_jobs : int, optional
-        Teachers and paths at a time.
+        Paths walked at a time; None walks as many as the process may use processors.
     verbose : bool
         Whether to show a progress bar (on standard error, if it is a terminal).
 
@@ -248,7 +248,9 @@ def _check_parameters(given: Compressor) -> None:
         "'auto', 'lossless' or a list of algorithms",
     )
     if not named:
-        listed = isinstance(given.steps, Sequence) and all(hasattr(step, "needs") for step in given.steps)
+        listed = isinstance(given.steps, Sequence) and all(
+            hasattr(step, "needs") and not isinstance(step, type) for step in given.steps
+        )
         expect(
             listed and len(given.steps) > 0,
             "steps",

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -14,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
-from ensemble_compress.calibration import as_data
+from ensemble_compress.calibration import as_data, indexable
 from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
@@ -32,7 +34,7 @@ from ensemble_compress.folds import (
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
-from ensemble_compress.paths import Candidate, Key, auto_path, list_path
+from ensemble_compress.paths import Candidate, Key, Made, auto_path, list_path
 from ensemble_compress.readers import read
 from ensemble_compress.report import PathPoint, Step, make_report
 
@@ -42,12 +44,12 @@ LOSSLESS = Key("lossless", 0, "")
 
 @dataclass(eq=False)
 class _Judged:
-    """One candidate on the folds: what it was said to lose, and its answers on the judged rows of each round."""
+    """One candidate, an entry a round: what it was said to lose, and its answers on the judged rows."""
 
-    drops: list[float]
-    scores: list[float]
-    errors: list[float]
-    answers: list[Answers]
+    drops: tuple[float, ...]
+    scores: tuple[float, ...]
+    errors: tuple[float, ...]
+    answers: tuple[Answers, ...]
 
 
 class Run:
@@ -66,7 +68,7 @@ class Run:
         self.data = (
             None if options._X is None else as_data(self.teacher, options._X, options._y, options._weight)
         )
-        self.X, self.y = _indexable(options._X), _indexable(options._y)
+        self.X, self.y = indexable(options._X, self.teacher.feature_names), indexable(options._y)
         self._drop_rows_that_do_not_count()
         has_goal = options.max_bytes is not None or not isinstance(options.steps, str)
         self.tolerance = (
@@ -101,6 +103,9 @@ class Run:
         given |= {"y"} if self.options._y is not None else set()
         if steps == "auto" and self.data is None:
             raise InputError("steps='auto' needs rows to judge by: pass X (and y), or steps='lossless'")
+        has_goal = self.options.tolerance is not None or self.options.max_bytes is not None
+        if has_goal and not isinstance(steps, str) and self.data is None:
+            raise InputError("a tolerance or a budget needs rows to judge by: pass X (and y)")
         for step in () if isinstance(steps, str) else steps:
             missing = sorted(step.needs - given)
             if missing:
@@ -171,14 +176,25 @@ class Run:
 
     def _walk(self, rounds: Rounds) -> tuple[dict[Key, _Judged], dict[Key, Candidate]]:
         """The candidates of the teacher that were judged in every round."""
+        n_jobs = joblib.cpu_count() if self.options.n_jobs is None else self.options.n_jobs
         with _progress(self.options.verbose) as progress:
             bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
-            judged = self._judge_rounds(rounds, lambda: progress.advance(bar))
-            candidates = {c.key: c for c in self._path(self.teacher, rounds.final)}
-            progress.advance(bar)
-        n_rounds = len(rounds.rounds)
-        judged = {key: j for key, j in judged.items() if key in candidates and len(j.drops) == n_rounds}
-        return judged, candidates
+
+            def advance(work: Callable[[Any], Any], given: Any) -> Any:
+                found = work(given)
+                progress.advance(bar)
+                return found
+
+            jobs = [delayed(advance)(self._judge_round, one) for one in rounds.rounds]
+            jobs.append(delayed(advance)(self._final_candidates, rounds.final))
+            *by_round, candidates = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+        everywhere = [key for key in candidates if all(key in judged for judged in by_round)]
+        return {
+            key: _Judged(*zip(*(judged[key] for judged in by_round), strict=True)) for key in everywhere
+        }, candidates
+
+    def _final_candidates(self, data: Data) -> dict[Key, Candidate]:
+        return {candidate.key: candidate for candidate in self._path(self.teacher, data)}
 
     def _rounds(self) -> Rounds:
         options, data = self.options, self.data
@@ -209,19 +225,14 @@ class Run:
             return auto_path(teacher, data, self.seed)
         return list_path(self.options.steps, teacher, data)
 
-    def _judge_rounds(self, rounds: Rounds, done: Callable[[], Any]) -> dict[Key, _Judged]:
-        judged: dict[Key, _Judged] = {}
-        for one in rounds.rounds:
-            reference = self.judge.score(one.reference, one.judge)
-            for candidate in self._path(one.teacher, one.fit):
-                answers = Answers.of(candidate.build(), one.judge.X)
-                score = self.judge.score(answers, one.judge)
-                record = judged.setdefault(candidate.key, _Judged([], [], [], []))
-                record.drops.append(reference - score)
-                record.scores.append(score)
-                record.errors.append(self._error(one, answers))
-                record.answers.append(_compact(answers))
-            done()
+    def _judge_round(self, one: Round) -> dict[Key, tuple[float, float, float, Answers]]:
+        """What one round says of each candidate: the loss of score, the score, the loss's standard error, the answers."""
+        judged = {}
+        reference = self.judge.score(one.reference, one.judge)
+        for candidate in self._path(one.teacher, one.fit):
+            answers = Answers.of(candidate.build(), one.judge.X)
+            score = self.judge.score(answers, one.judge)
+            judged[candidate.key] = (reference - score, score, self._error(one, answers), _compact(answers))
         return judged
 
     def _error(self, one: Round, answers: Answers) -> float:
@@ -293,11 +304,12 @@ class Run:
         sizes_of: dict[Key, int],
         rounds: Rounds,
     ) -> CompressedModel:
-        stages = candidates[key].stages if key in candidates else ((Simplify(), lambda: self.lossless),)
+        lossless = Made(Simplify(), lambda: self.teacher, rounds.final)
+        stages = candidates[key].stages if key in candidates else ((Simplify(), lossless),)
         forest = stages[-1][1]()
         steps = []
-        for k, (algorithm, build) in enumerate(stages):
-            after = build()
+        for k, (algorithm, made) in enumerate(stages):
+            after = made()
             score = verdicts[key].score if k == len(stages) - 1 else None
             steps.append(
                 Step(
@@ -306,6 +318,7 @@ class Run:
                     sizes.c_bytes(after),
                     after.n_leaves,
                     score,
+                    made.seconds,
                 )
             )
         path = tuple(
@@ -352,11 +365,6 @@ class Run:
             teacher,
             np.concatenate([answers.values for answers in judged[key].answers]).astype(np.float64),
         )
-
-
-def _indexable(given: Any) -> Any:
-    """What rows can be taken from: a frame as it is, all else as an array."""
-    return given if given is None or hasattr(given, "iloc") else np.asarray(given)
 
 
 def _compact(answers: Answers) -> Answers:

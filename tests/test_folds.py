@@ -1,0 +1,148 @@
+"""Rounds: nobody judges a row that taught it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from ensemble_compress.data import Data
+from ensemble_compress.folds import N_FOLDS, Task, can_be_cloned, has_few_rows, make_rounds, split_off
+from ensemble_compress.readers import read
+
+X, Y = load_iris(return_X_y=True)
+
+
+def task(model: Any, X: Any = X, y: Any = Y, weight: Any = None, labelled: bool = True) -> Task:
+    forest = read(model)
+    return Task(
+        model, forest, Data(forest.rows(X), y if labelled else None, weight), X, y if labelled else None
+    )
+
+
+def trained(model: Any = None) -> Any:
+    return (DecisionTreeClassifier(random_state=0) if model is None else model).fit(X, Y)
+
+
+def test_every_row_is_judged_once_by_a_teacher_that_did_not_see_it() -> None:
+    rounds = make_rounds(task(trained()))
+    judged = np.concatenate([one.rows for one in rounds.rounds])
+    np.testing.assert_array_equal(np.arange(len(Y)), np.sort(judged))
+    for one in rounds.rounds:
+        others = np.setdiff1d(np.arange(len(Y)), one.rows)
+        expected = clone(trained()).fit(X[others], Y[others])
+        np.testing.assert_array_equal(expected.predict_proba(X[one.rows]), one.reference.values)
+        np.testing.assert_array_equal(Y[one.rows], one.judge.y)
+        assert one.fit.n_rows == len(others)
+    assert (rounds.reference, rounds.notes, rounds.can_promise) == ("cross-fitted clones", (), True)
+
+
+def test_the_final_student_learns_what_the_clones_said() -> None:
+    rounds = make_rounds(task(trained()))
+    assert rounds.final.n_rows == len(Y)
+    for one in rounds.rounds:
+        np.testing.assert_array_equal(one.reference.values, rounds.final.teacher[one.rows])
+
+
+def test_classes_are_spread_evenly_over_the_folds() -> None:
+    for one in make_rounds(task(trained())).rounds:
+        assert np.bincount(one.judge.y).min() >= 50 // N_FOLDS
+
+
+def test_a_forest_with_bags_teaches_by_the_trees_that_did_not_see_the_row() -> None:
+    model = RandomForestRegressor(40, random_state=0)
+    rows, y = load_diabetes(return_X_y=True)
+    given = task(model.fit(rows[:200], y[:200]), rows[:200], y[:200])
+    for one in make_rounds(given).rounds:
+        others = np.setdiff1d(np.arange(200), one.rows)
+        expected = RandomForestRegressor(40, random_state=0, oob_score=True).fit(rows[others], y[others])
+        seen = ~np.isin(expected.oob_prediction_, 0.0)
+        np.testing.assert_allclose(expected.oob_prediction_[seen], one.fit.teacher[seen, 0])
+
+
+def test_weights_train_the_clones_too() -> None:
+    weight = np.where(Y == 0, 3.0, 1.0)
+    model = DecisionTreeClassifier(random_state=0, max_depth=1).fit(X, Y, weight)
+    rounds = make_rounds(task(model, weight=weight))
+    others = np.setdiff1d(np.arange(len(Y)), rounds.rounds[0].rows)
+    expected = clone(model).fit(X[others], Y[others], weight[others])
+    np.testing.assert_array_equal(
+        expected.predict_proba(X[rounds.rounds[0].rows]), rounds.rounds[0].reference.values
+    )
+    np.testing.assert_array_equal(weight[others], rounds.rounds[0].fit.weight)
+
+
+def test_a_forest_of_unknown_origin_is_cross_fitted() -> None:
+    given = task(read(trained(GradientBoostingClassifier(n_estimators=5, random_state=0))))
+    assert not can_be_cloned(given)
+    rounds = make_rounds(given)
+    assert rounds.reference == "in-sample"
+    assert len(rounds.rounds) == N_FOLDS
+    for one in rounds.rounds:
+        assert one.teacher is given.forest
+        assert np.abs(one.reference.values - given.forest.predict_proba(X[one.rows])).max() > 1e-3
+
+
+def test_held_out_rows_judge_the_teacher_itself_and_join_at_the_end() -> None:
+    model = DecisionTreeClassifier(random_state=0, max_depth=3).fit(X[::2], Y[::2])
+    held_out = Data(X[1::2].astype(np.float32), Y[1::2])
+    rounds = make_rounds(task(model, X[::2], Y[::2]), held_out)
+    (one,) = rounds.rounds
+    assert one.judge is held_out
+    np.testing.assert_array_equal(model.predict_proba(X[1::2]), one.reference.values)
+    assert (one.fit.n_rows, rounds.final.n_rows) == (75, 150)
+    assert rounds.reference == "held-out rows"
+
+
+def test_without_labels_the_teachers_own_answers_are_judged_by() -> None:
+    model = trained(RandomForestClassifier(5, random_state=0))
+    rounds = make_rounds(task(model, labelled=False))
+    for one in rounds.rounds:
+        np.testing.assert_array_equal(model.predict(X[one.rows]), one.judge.y)
+        assert one.fit.y is None
+    assert rounds.reference == "agreement with the teacher"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_few_rows_promise_nothing(labelled: bool) -> None:
+    rounds = make_rounds(task(trained(), X[::10], Y[::10], labelled=labelled))
+    assert not rounds.can_promise
+    assert rounds.reference == "in-sample"
+    assert rounds.notes[0].startswith("15 rows are too few to tell what a smaller model loses")
+
+
+def test_equal_rows_count_once_unless_there_are_many() -> None:
+    assert has_few_rows(Data(np.repeat(np.arange(19.0), 3)[:, None]))
+    assert not has_few_rows(Data(np.arange(20.0)[:, None]))
+    assert not has_few_rows(Data(np.repeat(np.arange(5.0), 20)[:, None]))
+
+
+def test_a_class_that_a_fold_lacks_makes_the_clones_useless_and_is_said() -> None:
+    y = Y.copy()
+    y[0] = 9
+    model = DecisionTreeClassifier(random_state=0).fit(X, y)
+    given = task(model)
+    given = Task(model, given.forest, Data(given.data.X, np.searchsorted([0, 1, 2, 9], y)), X, y)
+    rounds = make_rounds(given)
+    assert rounds.reference == "in-sample"
+    assert (
+        rounds.notes[-1]
+        == "the teacher could not be trained again: a fold lacks a class that the teacher knows"
+    )
+
+
+def test_a_share_is_held_out_with_every_class() -> None:
+    keep, hold = split_off(task(trained()), 0.2)
+    np.testing.assert_array_equal(np.arange(len(Y)), np.sort(np.concatenate([keep, hold])))
+    assert np.bincount(Y[hold]).tolist() == [10, 10, 10]
+
+
+def test_folds_of_values_take_any_row() -> None:
+    rows, y = load_diabetes(return_X_y=True)
+    rounds = make_rounds(
+        task(DecisionTreeRegressor(max_depth=3, random_state=0).fit(rows[:41], y[:41]), rows[:41], y[:41])
+    )
+    assert sorted(one.judge.n_rows for one in rounds.rounds) == [10, 10, 10, 11]
