@@ -196,8 +196,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
             Rows.
         """
         self._check_rows(X)
-        labels: NDArray[Any] = self.compressed_.classes_
-        return labels
+        return self.compressed_.predict_proba(X)  # type: ignore[no-any-return]
 
     @property
     def classes_(self) -> NDArray[Any]:
