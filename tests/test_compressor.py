@@ -63,17 +63,17 @@ def two_columns() -> Rows:
     return X, np.column_stack([y, 100 * X[:, 2] + X[:, 3]])
 
 
-def forest_of(rows: Rows, n_trees: int = 4, **options: Any) -> Any:
+def forest_of(rows: Rows, n_trees: int = 3, **options: Any) -> Any:
     kind = RandomForestRegressor if rows[1].dtype == float else RandomForestClassifier
-    return kind(n_trees, random_state=0, **{"max_leaf_nodes": 12} | options).fit(*rows)
+    return kind(n_trees, random_state=0, **{"max_leaf_nodes": 9} | options).fit(*rows)
 
 
 TEACHERS: dict[str, tuple[Callable[[], Rows], Callable[[], Any], float]] = {
     "forest, three classes": (iris, lambda: RandomForestClassifier(10, random_state=0), 0.03),
     "forest, two classes": (cancer, lambda: RandomForestClassifier(10, random_state=0), 0.02),
-    "forest, ten classes": (digits, lambda: RandomForestClassifier(6, random_state=0, max_leaf_nodes=40), 0.05),
-    "forest, values": (diabetes, lambda: RandomForestRegressor(10, random_state=0, max_leaf_nodes=30), 0.05),
-    "forest, two outputs": (two_columns, lambda: RandomForestRegressor(6, random_state=0, max_leaf_nodes=20), 0.05),
+    "forest, ten classes": (digits, lambda: RandomForestClassifier(4, random_state=0, max_leaf_nodes=30), 0.05),
+    "forest, values": (diabetes, lambda: RandomForestRegressor(6, random_state=0, max_leaf_nodes=12), 0.05),
+    "forest, two outputs": (two_columns, lambda: RandomForestRegressor(4, random_state=0, max_leaf_nodes=12), 0.05),
     "boosting, two classes": (cancer, lambda: GradientBoostingClassifier(n_estimators=10, random_state=0), 0.02),
     "boosting, values": (diabetes, lambda: GradientBoostingRegressor(n_estimators=20, random_state=0), 0.05),
     "histogram, three classes": (iris, lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0), 0.03),
@@ -477,7 +477,8 @@ def test_categories_and_missing_values(name: str) -> None:
     entry = zoo.ENTRIES[name]
     X, y = zoo.data(entry.task, entry.missing, entry.categorical)
     budget = sizes.c_bytes(zoo.forest(name)) // 3
-    small = ec.compress(zoo.trained(name), X, y, max_bytes=budget)
+    with threadpool_limits(1):  # as above
+        small = ec.compress(zoo.trained(name), X, y, max_bytes=budget)
     assert np.isfinite(small.forest.margin(zoo.rows(name))).all()
     assert sizes.c_bytes(small.forest) <= budget
     assert small.report.reference == "cross-fitted clones"

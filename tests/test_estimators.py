@@ -93,7 +93,7 @@ def test_frames_whose_columns_are_named_otherwise_are_refused() -> None:
 
 def test_a_grid_search_reaches_the_estimator_and_the_tolerance() -> None:
     X, y = load_iris(return_X_y=True)
-    model = ec.CompressedClassifier(GradientBoostingClassifier(n_estimators=4, random_state=0))
+    model = ec.CompressedClassifier(GradientBoostingClassifier(n_estimators=2, random_state=0))
     grid = {"estimator__max_depth": [1, 2], "tolerance": [0.02]}
     search = GridSearchCV(model, grid, cv=2).fit(X, y)
     assert search.best_score_ > 0.9
