@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from strategies import forests
+from test_simplify import forest_of
 
 from ensemble_compress.algorithms import ClipLeaves
 from ensemble_compress.algorithms.clip_leaves import largest_change
@@ -47,3 +48,9 @@ def test_trees_of_different_outputs_do_not_add_up_in_the_bound() -> None:
     trees = [forest.tree_output == k for k in range(3)]
     apart = [largest_change(forest.take(some), clipped.take(some)) for some in trees]
     assert_allclose(max(apart), bound, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_bound_holds_in_both_directions(sign: float) -> None:
+    forest = forest_of((0, 1.0, False, sign, (0, 2.0, False, sign * 0.25, sign * 0.125)))
+    assert_allclose(0.25, ClipLeaves(share=0.5).bound(forest), rtol=1e-9)

@@ -167,3 +167,12 @@ def test_a_refitted_booster_survives_eight_bits() -> None:
     forest = RefitLeaves()(zoo.forest(name), Data(zoo.forest(name).rows(X), y))
     agree = QuantizeLeaves()(forest).predict(X) == forest.predict(X)
     assert agree.mean() > 0.98
+
+
+@pytest.mark.parametrize("bias", [1e3, 1e9, 1e20])
+def test_a_large_bias_coarsens_the_grid_until_sums_fit_a_float64(bias: float) -> None:
+    forest = zoo.forest("boosting squared_error")
+    small = QuantizeLeaves(bits=16)(replace(forest, values=forest.values * 1e-9, bias=np.array([bias])))
+    unit = 2.0 ** exact_exponent(np.append(small.values.ravel(), small.bias))
+    assert small.n_trees * np.abs(small.values).max() + small.bias[0] <= 2.0**53 * unit
+    assert small.bias[0] == pytest.approx(bias, rel=1e-12)
