@@ -291,7 +291,7 @@ BAD_PARAMETERS = [
     (PruneNodes, {"n_transfer": -1}, r"PruneNodes: n_transfer is -1; expected a number in \[0, 1000\]"),
     (PruneNodes, {"random_state": -1}, r"PruneNodes: random_state is -1; expected a whole number in \[0, 4294967295\]"),
     (PruneTrees, {"n_trees": -3}, "PruneTrees: n_trees is -3; expected a whole number"),
-    (PruneTrees, {"method": "best"}, r"PruneTrees: method is 'best'; expected one of \('contribution', 'l1', 'nnls'\)"),
+    (PruneTrees, {"method": "best"}, r"PruneTrees: method is 'best'; expected one of \('contribution', .*'nnls'\)"),
     (PruneTrees, {"mix": None}, r"PruneTrees: mix is None; expected a number in \[0, 1\]"),
     (QuantizeLeaves, {"bits": 1}, r"QuantizeLeaves: bits is 1; expected a whole number in \[2, 16\]"),
     (QuantizeLeaves, {"bits": 0, "method": "kmeans"}, r"QuantizeLeaves: bits is 0; expected a whole number in \[1, 16\]"),
