@@ -17,7 +17,7 @@ from ensemble_compress.forest import Forest
 LARGEST_TABLE = 150_000_000
 """Entries of the table of leaves, trees times rows; rows beyond it are left out while the structure is chosen."""
 
-ENOUGH_ROWS = 30_000
+ENOUGH_ROWS = 20_000
 """No more rows than this are made up."""
 
 
@@ -43,7 +43,7 @@ class PruneNodes:
     n_sweeps : int
         Passes of the refit after each collapse.
     n_transfer : float
-        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`); none beyond 30,000 rows.
+        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`); none beyond 20,000 rows.
     random_state : int
         Seed of the synthetic rows, and of the choice of rows where there are too many.
 

@@ -30,8 +30,9 @@ class PruneTrees:
     ----------
     n_trees : int or float
         Trees to keep: a number, or a share of what there is.
-    method : {"contribution", "l1", "nnls"}
+    method : {"contribution", "first", "l1", "nnls"}
         "contribution": trees are taken one by one, each time the one that lowers the loss most, and keep their weight.
+        "first": the first trees of the forest, which is what early stopping would have left of a booster.
         "l1": the trees that a non-negative lasso keeps, reweighted without its shrinkage.
         "nnls": non-negative least squares on all trees, the heaviest kept and reweighted.
     mix : float
@@ -60,7 +61,7 @@ class PruneTrees:
     """
 
     n_trees: int | float = 0.5
-    method: Literal["contribution", "l1", "nnls"] = "contribution"
+    method: Literal["contribution", "first", "l1", "nnls"] = "contribution"
     mix: float = 0.5
 
     needs: ClassVar[frozenset[str]] = frozenset({"X"})
@@ -69,7 +70,7 @@ class PruneTrees:
 
     def __post_init__(self) -> None:
         count_of(self, "n_trees", 1)
-        check_choice(self, "method", ("contribution", "l1", "nnls"))
+        check_choice(self, "method", ("contribution", "first", "l1", "nnls"))
         check_range(self, "mix", 0, 1)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
@@ -78,6 +79,8 @@ class PruneTrees:
         n_trees = count_of(self, "n_trees", forest.n_trees)
         if n_trees >= forest.n_trees:
             return forest
+        if self.method == "first":
+            return keep_trees(forest, np.arange(n_trees))
         if self.method == "contribution":
             return keep_trees(forest, np.sort(self.order(forest, data)[:n_trees]))
         problems = _problems(forest, data, self.mix)

@@ -9,6 +9,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from ensemble_compress.paths import STEPS, Key
 
+CAUTION = 0.5
+"""Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -66,12 +69,15 @@ def within_tolerance(
     tolerance : float
         Largest loss of score.
     confidence : float, optional
-        None goes by the smoothed estimate. Otherwise candidates are tested from the largest down and the first
+        None goes by the smoothed estimate and half of its standard error, because the smallest of many that pass is
+        more often a lucky one than an unlucky one. Otherwise candidates are tested from the largest down and the first
         failure ends it (fixed-sequence testing, Maurer, Hothorn and Lehmacher 1995), so that the probability of taking
         one that loses more is below `1 - confidence`, however many were tested.
     """
     if confidence is None:
-        passed = [key for key, verdict in verdicts.items() if verdict.smooth_drop <= tolerance]
+        passed = [
+            key for key, v in verdicts.items() if v.smooth_drop + CAUTION * _known(v.error) <= tolerance
+        ]
     else:
         passed = []
         quantile = float(norm.ppf(confidence))
@@ -81,6 +87,11 @@ def within_tolerance(
                 break
             passed.append(key)
     return sorted(passed, key=lambda key: sizes[key])
+
+
+def _known(error: float) -> float:
+    """The error, or nothing where a scorer doesn't tell it."""
+    return error if np.isfinite(error) else 0.0
 
 
 def best_that_fits(verdicts: Mapping[Key, Verdict], sizes: Mapping[Key, int], max_bytes: int) -> Key | None:

@@ -33,8 +33,8 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate; 0.95 the smallest model whose loss is below `tolerance` with that
-        probability.
+        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
     random_state : int

@@ -18,14 +18,15 @@ from ensemble_compress.algorithms import (
     ShareThresholds,
     Simplify,
 )
+from ensemble_compress.algorithms.prune_nodes import ENOUGH_ROWS
 from ensemble_compress.algorithms.prune_trees import keep_trees
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
-RATIO = 0.85
+RATIO = 0.8
 """Each size on a path is this share of the one before it."""
 
-LARGEST_WORK = 20_000_000
+LARGEST_WORK = 15_000_000
 """Trees times rows times width of a leaf: beyond it trees are dropped before nodes are pruned."""
 
 LARGEST_REFIT = 30_000
@@ -104,6 +105,8 @@ def auto_path(teacher: Forest, data: Data, random_state: int = 0) -> Iterator[Ca
         return
     if teacher.divisor > 1:
         yield from _tree_path(simple, data)
+    else:
+        yield from _round_path(simple, data)
     yield from _node_path(simple, data, random_state)
 
 
@@ -118,11 +121,19 @@ def _tree_path(simple: Forest, data: Data) -> Iterator[Candidate]:
         yield from _finished("trees", n_trees, stages, data)
 
 
+def _round_path(simple: Forest, data: Data) -> Iterator[Candidate]:
+    """The first rounds of a booster, as they are: what early stopping would have left."""
+    a_round = simple.n_outputs if simple.values.shape[1] == 1 else 1
+    for n_rounds in sizes_below(simple.n_trees // a_round - 1, 1)[::2]:
+        first = PruneTrees(n_trees=n_rounds * a_round, method="first")
+        yield from _finished("rounds", n_rounds, [(first, Made(first, lambda: simple, data))], data)
+
+
 def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candidate]:
     """Fewer and fewer leaves, refitted."""
     start: Forest = simple
     first: list[Stage] = []
-    work = simple.n_trees * max(data.n_rows, min(11 * data.n_rows, 30_000)) * simple.values.shape[1]
+    work = simple.n_trees * max(data.n_rows, min(11 * data.n_rows, ENOUGH_ROWS)) * simple.values.shape[1]
     most = simple.n_trees if work <= LARGEST_WORK else simple.n_trees * LARGEST_WORK // work
     most = min(most, AVERAGED_TREES) if simple.divisor > 1 else most
     if most < simple.n_trees:
