@@ -97,7 +97,8 @@ def _fold_constant_trees(forest: Forest) -> Forest:
         )
         with np.errstate(over="ignore"):
             moved = bias[outputs] + forest.values[forest.nodes.leaf[forest.tree_start[t]]]
-        if constant[t] and np.isfinite(moved).all() and (everywhere or untouched[outputs].all()):
+        is_free = everywhere or untouched[outputs].all() or not (moved != bias[outputs]).any()
+        if constant[t] and np.isfinite(moved).all() and is_free:
             bias[outputs], keep[t] = moved, False
         else:
             untouched[outputs] = False

@@ -70,7 +70,7 @@ def within_tolerance(
         Largest loss of score.
     confidence : float, optional
         None goes by the smoothed estimate and half of its standard error, because the smallest of many that pass is
-        more often a lucky one than an unlucky one. Otherwise candidates are tested from the largest down and the first
+        more often a lucky one than an unlucky one (accuracy and R2; other scorers don't tell their error). Otherwise candidates are tested from the largest down and the first
         failure ends it (fixed-sequence testing, Maurer, Hothorn and Lehmacher 1995), so that the probability of taking
         one that loses more is below `1 - confidence`, however many were tested.
     """
@@ -98,3 +98,39 @@ def best_that_fits(verdicts: Mapping[Key, Verdict], sizes: Mapping[Key, int], ma
     """The candidate of the smallest loss within `max_bytes`, the smaller one among equals; None if none fits."""
     fitting: Sequence[Key] = [key for key in verdicts if sizes[key] <= max_bytes]
     return min(fitting, key=lambda key: (verdicts[key].smooth_drop, sizes[key]), default=None)
+
+
+def choose(
+    verdicts: Mapping[Key, Verdict],
+    sizes: Mapping[Key, int],
+    lossless: Key,
+    tolerance: float | None,
+    max_bytes: int | None,
+    confidence: float | None,
+) -> tuple[Key, str]:
+    """(the candidate to take, nothing), or (the nearest one, what it is) where none fits the budget.
+
+    Parameters
+    ----------
+    verdicts : mapping
+        By key.
+    sizes : mapping
+        Bytes by key.
+    lossless : Key
+        The candidate that meets every tolerance.
+    tolerance : float, optional
+        Largest loss of score; None where the budget alone decides.
+    max_bytes : int, optional
+        The budget.
+    confidence : float, optional
+        As in `within_tolerance`.
+    """
+    if tolerance is None and max_bytes is not None:
+        key = best_that_fits(verdicts, sizes, max_bytes)
+        if key is not None:
+            return key, ""
+        return min(verdicts, key=lambda key: sizes[key]), "the smallest model found"
+    passed = within_tolerance(verdicts, sizes, tolerance or 0.0, confidence)
+    smallest = min([*passed, lossless], key=lambda key: sizes[key])
+    fits = max_bytes is None or sizes[smallest] <= max_bytes
+    return smallest, "" if fits else "the smallest model within the tolerance"

@@ -13,7 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.utils import _safe_indexing
 
 from ensemble_compress.algorithms.leaf_fit import predictions
@@ -177,16 +177,25 @@ def train_on(task: Task, rows: NDArray[np.intp]) -> tuple[Any, Forest]:
         raise CloneError(f"{type(error).__name__}: {error}") from error
     if not _same_outputs(forest, task.forest):
         raise CloneError("a fold lacks a class that the teacher knows")
+    if (len(forest.category_sets.start) > 1) != (len(task.forest.category_sets.start) > 1):
+        raise CloneError("its categories were named in a call of fit that is not known here")
     return model, forest
 
 
 def split_off(task: Task, fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(rows to keep, rows to hold out), a seeded choice that keeps the shares of the classes where it can."""
-    n_splits = max(2, round(1 / fraction))
-    folds = _folds(task, n_splits)
-    if not folds:
-        raise InputError(f"{task.data.n_rows} rows are too few to hold out a share of {fraction}")
-    return folds[0]
+    every = np.arange(task.data.n_rows)
+    codes = task.data.y if task.forest.is_classifier else None
+    for labels in (codes, None):
+        try:
+            keep, hold = train_test_split(
+                every, test_size=fraction, random_state=task.random_state, stratify=labels
+            )
+        except ValueError:
+            # A class of one row cannot be spread, or the share holds fewer rows than there are classes.
+            continue
+        return np.sort(keep), np.sort(hold)
+    raise InputError(f"{task.data.n_rows} rows are too few to hold out a share of {fraction}")
 
 
 # -- a teacher that cannot be trained again ----------------------------------------------------------------------

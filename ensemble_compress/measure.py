@@ -191,6 +191,8 @@ def agreement(
     student: Forest,
     teacher_margin: NDArray[Any],
     student_margin: NDArray[Any],
+    teacher_answers: NDArray[Any] | None = None,
+    student_answers: NDArray[Any] | None = None,
 ) -> dict[str, float | None]:
     """How alike two models answer on the same rows.
 
@@ -200,6 +202,8 @@ def agreement(
         The models.
     teacher_margin, student_margin : ndarray of shape (n_rows, n_outputs)
         Their margins.
+    teacher_answers, student_answers : ndarray of shape (n_rows, n_classes) or (n_rows, n_outputs), optional
+        Compared in place of what the margins say, where both are given: answers for rows that were not fitted.
 
     Returns
     -------
@@ -208,21 +212,25 @@ def agreement(
         None where the margins have different units. `largest_difference` and `mean_difference` of probabilities
         or predicted values.
     """
-    ours, theirs = answers(student, student_margin), answers(teacher, teacher_margin)
+    if teacher_answers is not None and student_answers is not None:
+        ours, theirs, margins = student_answers, teacher_answers, None
+        labels = theirs.argmax(axis=1), ours.argmax(axis=1)
+    else:
+        ours, theirs = answers(student, student_margin), answers(teacher, teacher_margin)
+        alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
+        margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
+        labels = _codes(teacher, teacher_margin), _codes(student, student_margin)
     difference = np.abs(ours - theirs)
-    alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
-    margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
-    equal = (
-        float(np.mean(teacher.decide(teacher_margin) == student.decide(student_margin)))
-        if teacher.is_classifier and student.is_classifier
-        else None
-    )
     return {
-        "equal_labels": equal,
+        "equal_labels": float(np.mean(labels[0] == labels[1])) if teacher.is_classifier else None,
         "largest_margin_difference": None if margins is None else float(margins.max(initial=0.0)),
         "largest_difference": float(difference.max(initial=0.0)),
         "mean_difference": float(difference.mean()) if difference.size else 0.0,
     }
+
+
+def _codes(forest: Forest, margin: NDArray[Any]) -> NDArray[np.intp]:
+    return forest.decide(margin) if forest.is_classifier else np.zeros(len(margin), np.intp)
 
 
 def structure(forest: Forest) -> dict[str, int]:

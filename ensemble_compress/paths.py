@@ -6,7 +6,7 @@ of so many bits), so that what was learnt about it on the folds can be carried t
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,9 @@ Stage = tuple[Any, "Made"]
 
 STEPS = "steps"
 """The way of a list of steps; its size is the number of steps that are not taken."""
+
+
+WHOLE, PLAIN, SHARED = "whole", "as it is", "thresholds shared"
 
 
 class Key(NamedTuple):
@@ -100,13 +103,13 @@ def auto_path(teacher: Forest, data: Data, random_state: int = 0) -> Iterator[Ca
     """Yield the candidates that `steps="auto"` chooses among, large to small within each way of making them."""
     simplified = Made(Simplify(), lambda: teacher, data)
     simple = simplified()
-    yield from _finished("whole", 0, [(Simplify(), simplified)], data)
+    yield from _finished(WHOLE, 0, [(Simplify(), simplified)], data)
     if simple.n_trees == 0:
         return
     if teacher.divisor > 1:
         yield from _tree_path(simple, data)
     else:
-        yield from _round_path(simple, data)
+        yield from _round_path(teacher, data)
     yield from _node_path(simple, data, random_state)
 
 
@@ -121,12 +124,12 @@ def _tree_path(simple: Forest, data: Data) -> Iterator[Candidate]:
         yield from _finished("trees", n_trees, stages, data)
 
 
-def _round_path(simple: Forest, data: Data) -> Iterator[Candidate]:
+def _round_path(teacher: Forest, data: Data) -> Iterator[Candidate]:
     """The first rounds of a booster, as they are: what early stopping would have left."""
-    a_round = simple.n_outputs if simple.values.shape[1] == 1 else 1
-    for n_rounds in sizes_below(simple.n_trees // a_round - 1, 1)[::2]:
+    a_round = teacher.n_outputs if teacher.values.shape[1] == 1 else 1
+    for n_rounds in sizes_below(teacher.n_trees // a_round - 1, 1)[::2]:
         first = PruneTrees(n_trees=n_rounds * a_round, method="first")
-        yield from _finished("rounds", n_rounds, [(first, Made(first, lambda: simple, data))], data)
+        yield from _finished("rounds", n_rounds, [(first, Made(first, lambda: teacher, data))], data)
 
 
 def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candidate]:
@@ -145,7 +148,7 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     )
     pruner = PruneNodes(random_state=random_state)
     for size, (pruned, seconds) in zip(sizes, _timed(pruner.path(start, data, sizes)), strict=False):
-        stages: list[Stage] = [*first, (PruneNodes(max_leaves=size), Made.already(pruned, seconds))]
+        stages: list[Stage] = [*first, (replace(pruner, max_leaves=size), Made.already(pruned, seconds))]
         yield from _finished("nodes", size, stages, data)
 
 
@@ -154,6 +157,9 @@ def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Itera
     before = stages[-1][1]
     shared = Made(ShareThresholds(), before, data)
     forest = before()
+    if way != WHOLE:
+        yield Candidate(Key(way, size, PLAIN), tuple(stages))
+    yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)))
     choices = FINISHES
     if forest.values.shape[1] > 1:
         fits = forest.n_values * forest.values.shape[1] * 64 <= LARGEST_CODEBOOK_WORK
@@ -201,6 +207,13 @@ def _timed(path: Iterator[Forest]) -> Iterator[tuple[Forest, float]]:
         seconds += time.perf_counter() - began
         yield forest, seconds
         began = time.perf_counter()
+
+
+def stage_key(key: Key, n_left: int) -> Key:
+    """The key of the candidate that lacks the last `n_left` stages of the one called `key`."""
+    if key.way == STEPS:
+        return Key(STEPS, key.size + n_left, "")
+    return key if n_left == 0 else key._replace(finish={1: SHARED, 2: PLAIN}.get(n_left, ""))
 
 
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:

@@ -5,6 +5,7 @@ a table for machines. `make_report` measures both models and fills one in.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -283,7 +284,7 @@ def make_report(
     return Report(
         replace(columns[0], scores=scores[0], speed_us=speed[0]),
         replace(columns[1], scores=scores[1], speed_us=speed[1]),
-        agreement=measure.agreement(teacher, student, *margins),
+        agreement=measure.agreement(teacher, student, *margins, data.teacher, student_answers),
         n_rows=data.n_rows,
         **stated,
     )
@@ -314,11 +315,22 @@ def _speed(
 ) -> tuple[dict[str, float], dict[str, float]]:
     predictors: dict[str, Any] = {"teacher": teacher.predict, "student": student.predict}
     forms = {"teacher": data.X, "student": data.X}
-    if rows is not None and hasattr(model, "predict"):
+    if rows is not None and _predicts(model, rows):
         predictors["own"], forms["own"] = model.predict, rows
-    found = measure.speed_us(predictors, forms)
+    found = measure.speed_us(predictors, forms, seconds=0.05)
     own = {f"own_{key}": value for key, value in found.get("own", {}).items()}
     return {**found["teacher"], **own}, found["student"]
+
+
+def _predicts(model: Any, rows: Any) -> bool:
+    """Whether the model's own library takes the rows as they were given; a booster may want its own kind of matrix."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict(rows)
+    except Exception:
+        return False
+    return True
 
 
 def _record(kind: Any, values: Mapping[str, Any]) -> Any:

@@ -1,8 +1,9 @@
 """One compression: candidates are judged on rows that nobody saw, one is chosen, and it is made from all rows."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.calibration import as_data, indexable
-from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
+from ensemble_compress.choice import Verdict, choose, smoothed
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
 from ensemble_compress.folds import (
@@ -34,7 +35,7 @@ from ensemble_compress.folds import (
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
-from ensemble_compress.paths import Candidate, Key, Made, auto_path, list_path
+from ensemble_compress.paths import Candidate, Key, Made, auto_path, list_path, stage_key
 from ensemble_compress.readers import read
 from ensemble_compress.report import PathPoint, Step, make_report
 
@@ -86,7 +87,9 @@ class Run:
             )
         if not isinstance(options.steps, str) and options.tolerance is None and options.max_bytes is None:
             return self._applied(options.steps)
-        return self._chosen()
+        # Filters of warnings belong to the process: what the threads below do to them is undone here.
+        with warnings.catch_warnings():
+            return self._chosen()
 
     def _drop_rows_that_do_not_count(self) -> None:
         """Leave rows of weight zero out, so that no fold consists of them."""
@@ -171,8 +174,18 @@ class Run:
             LOSSLESS: sizes.c_bytes(self.lossless)
         }
         verdicts = self._verdicts(judged, rounds)
-        key = self._choose(verdicts, sizes_of, forests, rounds)
-        return self._model(key, candidates, judged, verdicts, sizes_of, rounds)
+        key, shortfall = choose(
+            verdicts,
+            sizes_of,
+            LOSSLESS,
+            self._allowed(verdicts),
+            self.options.max_bytes,
+            self.options.confidence,
+        )
+        model = self._model(key, candidates, judged, verdicts, sizes_of, rounds)
+        if shortfall:
+            raise _budget_error(self.options.max_bytes, model, shortfall)
+        return model
 
     def _walk(self, rounds: Rounds) -> tuple[dict[Key, _Judged], dict[Key, Candidate]]:
         """The candidates of the teacher that were judged in every round."""
@@ -194,7 +207,10 @@ class Run:
         }, candidates
 
     def _final_candidates(self, data: Data) -> dict[Key, Candidate]:
-        return {candidate.key: candidate for candidate in self._path(self.teacher, data)}
+        candidates = {candidate.key: candidate for candidate in self._path(self.teacher, data)}
+        for candidate in candidates.values():
+            candidate.build()
+        return candidates
 
     def _rounds(self) -> Rounds:
         options, data = self.options, self.data
@@ -205,9 +221,13 @@ class Run:
             if data.y is not None and y_val is None:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
             return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
-        if options.validation is not None and can_be_cloned(task) and not has_few_rows(data):
+        if options.validation is None:
+            return make_rounds(task)
+        if can_be_cloned(task) and not has_few_rows(data):
             return self._held_out_share(task)
-        return make_rounds(task)
+        note = f"validation={options.validation} was not used: the teacher cannot be trained again without a share of the rows"
+        rounds = make_rounds(task)
+        return replace(rounds, notes=(*rounds.notes, note))
 
     def _held_out_share(self, task: Task) -> Rounds:
         """One round in which the teacher is trained again without the share of the rows that judges."""
@@ -259,36 +279,6 @@ class Run:
         scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
         return float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
 
-    def _choose(
-        self,
-        verdicts: dict[Key, Verdict],
-        sizes_of: dict[Key, int],
-        forests: dict[Key, Forest],
-        rounds: Rounds,
-    ) -> Key:
-        budget, tolerance = self.options.max_bytes, self._allowed(verdicts)
-        if tolerance is None:
-            assert budget is not None
-            key = best_that_fits(verdicts, sizes_of, budget)
-            if key is not None:
-                return key
-            passed = list(verdicts)
-        else:
-            passed = within_tolerance(verdicts, sizes_of, tolerance, self.options.confidence) or [LOSSLESS]
-            passed = passed if LOSSLESS in passed else [*passed, LOSSLESS]
-            smallest = min(passed, key=lambda key: sizes_of[key])
-            if budget is None or sizes_of[smallest] <= budget:
-                return smallest
-        smallest = min(passed, key=lambda key: sizes_of[key])
-        nearest = CompressedModel(forests.get(smallest, self.lossless))
-        raise _budget_error(
-            budget,
-            nearest,
-            "the smallest model within the tolerance"
-            if tolerance is not None
-            else "the smallest model found",
-        )
-
     def _allowed(self, verdicts: dict[Key, Verdict]) -> float | None:
         """The loss that is allowed, in units of the score."""
         if self.tolerance is None or not self.options.relative:
@@ -310,7 +300,8 @@ class Run:
         steps = []
         for k, (algorithm, made) in enumerate(stages):
             after = made()
-            score = verdicts[key].score if k == len(stages) - 1 else None
+            stage = stage_key(key, len(stages) - 1 - k)
+            score = verdicts[stage].score if stage in verdicts else None
             steps.append(
                 Step(
                     type(algorithm).__name__,
@@ -334,6 +325,8 @@ class Run:
             rows.with_teacher(teacher_answers),
             model=self.model,
             student_answers=student_answers,
+            rows=self.X,
+            measure_speed=True,
             scoring=self.judge.name,
             score=(verdicts[LOSSLESS].score, verdicts[key].score),
             reference=rounds.reference,

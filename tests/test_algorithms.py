@@ -40,6 +40,7 @@ EXAMPLES: tuple[Any, ...] = (
     PruneNodes(max_leaves=0.5, mix=1, n_transfer=0.5, random_state=3),
     PruneTrees(),
     PruneTrees(n_trees=1, mix=1),
+    PruneTrees(n_trees=2, method="first"),
     PruneTrees(n_trees=2, method="l1", mix=0),
     PruneTrees(n_trees=2, method="nnls"),
     QuantizeLeaves(),

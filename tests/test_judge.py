@@ -101,8 +101,12 @@ def test_the_error_of_a_drop_is_that_of_a_mean_of_differences() -> None:
     wrong = codes.copy()
     wrong[:24] = 1 - wrong[:24]
     found = Judge(None, forest.classes).drop_error(teacher, Answers(np.zeros((240, 2)), wrong), data)
-    assert found == pytest.approx(np.sqrt(0.1 * 0.9 / 240))
-    assert Judge(None, forest.classes).drop_error(teacher, teacher, data) == 0.0
+    assert found == pytest.approx(np.sqrt(0.1 * 0.9 / 240 + 1 / 240**2))
+
+
+def test_few_rows_on_which_two_models_agree_are_no_proof() -> None:
+    forest, data, answers = case("xgb binary")
+    assert Judge(None, forest.classes).drop_error(answers, answers, data) == pytest.approx(1 / data.n_rows)
 
 
 def test_resampling_agrees_with_the_formula() -> None:

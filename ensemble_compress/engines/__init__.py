@@ -1,6 +1,6 @@
 """Numba kernels over plain arrays. They know field names and nothing else of ours.
 
-A kernel is serial, cached on disk and free of the GIL; it allocates nothing and raises nothing. Python
+A kernel is serial, cached on disk and free of the GIL; it raises nothing and allocates no more than a little scratch. Python
 (`ensemble_compress.predict`) checks the arguments, splits the rows over threads and raises the errors.
 """
 
