@@ -58,7 +58,7 @@ class PathPoint:
     score : float
         Its score on rows that it was not fitted on.
     standard_error : float or None
-        The score's standard error over the folds.
+        The standard error of its loss against the teacher, the judged rows being paired.
     is_chosen : bool
         Whether it is the one that was returned.
     """
@@ -106,7 +106,7 @@ class Report:
     score : tuple of two floats, optional
         That score of the teacher and of the student, on the rows that `reference` names.
     reference : str
-        How the teacher's score was obtained: "out-of-bag", "cross-fitted clones", "held-out rows", "in-sample" or
+        How the teacher's score was obtained: "cross-fitted clones", "held-out rows", "in-sample" or
         "agreement with the teacher".
     n_rows : int
         Number of rows that the scores and the agreement were measured on.

@@ -247,6 +247,18 @@ def test_the_readme_shows_the_results_that_lie_here():
     assert report.fill(text, report.make_tables()) == text, "run python benchmarks/report.py"
 
 
+def test_the_results_are_of_full_models_at_commits_that_can_be_found_again():
+    rows = report.load_rows("compression")
+    cases = [(d, m, w) for d in compression.DATA for m in compression.MODELS for w in compression.WAYS]
+    measured = [(row["data"], row["model"], row["way"]) for row in rows]
+    assert [case for case in cases if case in measured] == measured
+    assert len(measured) > 0
+    for row in rows:
+        assert compression.FULL == row["size"]
+        assert row["run"]["commit"]
+        assert "dirty" not in row["run"]["commit"]
+
+
 def test_the_picture_is_drawn_and_names_every_data_set(tmp_path: Path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "picture.svg"
