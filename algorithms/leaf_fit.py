@@ -179,8 +179,12 @@ class LeafFit:
 
     def margin(self) -> NDArray[np.float64]:
         """The margins of all rows, shape (n_outputs, n_rows)."""
+        if self.value.shape[1] > 1:
+            rows = np.repeat(self.bias[None], self.leaf.shape[1], axis=0)
+            _add_leaf_rows(self.leaf, self.value, rows)
+            return np.ascontiguousarray(rows.T)
         out = np.repeat(self.bias[:, None], self.leaf.shape[1], axis=1)
-        _add_leaves(self.leaf, self.output, self.value, out)
+        _add_leaves(self.leaf, self.output, self.value[:, 0], out)
         return out
 
     def linearise(self, margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -206,7 +210,13 @@ class LeafFit:
             step = np.clip(step, -longest, longest)
             self.bias += step
             gradient -= step[:, None] * curvature
-            _sweep(self.leaf, self.start, self.output, self.value, gradient, curvature, self.penalty, longest)
+            if self.value.shape[1] > 1:
+                by_row = np.ascontiguousarray(gradient.T), np.ascontiguousarray(curvature.T)
+                _sweep_rows(self.leaf, self.start, self.value, *by_row, self.penalty, longest)
+            else:
+                values = self.value[:, 0].copy()
+                _sweep(self.leaf, self.start, self.output, values, gradient, curvature, self.penalty, longest)
+                self.value[:, 0] = values
 
     def stretch(self) -> None:
         """Scale all leaves by the one factor that fits best: a good start where the scale is a guess."""
@@ -255,10 +265,19 @@ def _add_leaves(
     leaf: NDArray[np.int32], output: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
     for t in range(leaf.shape[0]):
-        for w in range(value.shape[1]):
-            row = out[output[t] if output[t] >= 0 else w]
-            for i in range(leaf.shape[1]):
-                row[i] += value[leaf[t, i], w]
+        row = out[output[t]]
+        for i in range(leaf.shape[1]):
+            row[i] += value[leaf[t, i]]
+
+
+@kernel
+def _add_leaf_rows(leaf: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """The same for leaves with a value for every output; the outputs of a row lie together, for that is how they are read."""
+    for t in range(leaf.shape[0]):
+        for i in range(leaf.shape[1]):
+            j = leaf[t, i]
+            for k in range(value.shape[1]):
+                out[i, k] += value[j, k]
 
 
 @kernel
@@ -291,20 +310,54 @@ def _sweep(
     sum_gradient, sum_curvature = np.empty(largest), np.empty(largest)
     for t in range(n_trees):
         first, n_leaves = start[t], start[t + 1] - start[t]
-        for w in range(value.shape[1]):
-            k = output[t] if output[t] >= 0 else w
-            g, h, of_row = gradient[k], curvature[k], leaf[t]
-            sum_gradient[:n_leaves] = 0.0
-            sum_curvature[:n_leaves] = 0.0
-            for i in range(n_rows):
-                sum_gradient[of_row[i] - first] += g[i]
-                sum_curvature[of_row[i] - first] += h[i]
-            for j in range(n_leaves):
-                step = (sum_gradient[j] - penalty * value[first + j, w]) / (
-                    sum_curvature[j] + penalty + 1e-12
-                )
-                step = min(max(step, -longest), longest)
-                value[first + j, w] += step
-                sum_gradient[j] = step
-            for i in range(n_rows):
-                g[i] -= h[i] * sum_gradient[of_row[i] - first]
+        g, h, of_row = gradient[output[t]], curvature[output[t]], leaf[t]
+        sum_gradient[:n_leaves] = 0.0
+        sum_curvature[:n_leaves] = 0.0
+        for i in range(n_rows):
+            sum_gradient[of_row[i] - first] += g[i]
+            sum_curvature[of_row[i] - first] += h[i]
+        for j in range(n_leaves):
+            step = (sum_gradient[j] - penalty * value[first + j]) / (sum_curvature[j] + penalty + 1e-12)
+            step = min(max(step, -longest), longest)
+            value[first + j] += step
+            sum_gradient[j] = step
+        for i in range(n_rows):
+            g[i] -= h[i] * sum_gradient[of_row[i] - first]
+
+
+@kernel
+def _sweep_rows(
+    leaf: NDArray[np.int32],
+    start: NDArray[np.int32],
+    value: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+    penalty: float,
+    longest: float,
+) -> None:
+    """The same for leaves with a value for every output; `gradient` and `curvature` are of shape (n_rows, n_outputs)."""
+    n_trees, n_rows = leaf.shape
+    width = value.shape[1]
+    largest = 1
+    for t in range(n_trees):
+        largest = max(largest, start[t + 1] - start[t])
+    sum_gradient, sum_curvature = np.empty((largest, width)), np.empty((largest, width))
+    for t in range(n_trees):
+        first, n_leaves = start[t], start[t + 1] - start[t]
+        sum_gradient[:n_leaves] = 0.0
+        sum_curvature[:n_leaves] = 0.0
+        for i in range(n_rows):
+            j = leaf[t, i] - first
+            for k in range(width):
+                sum_gradient[j, k] += gradient[i, k]
+                sum_curvature[j, k] += curvature[i, k]
+        for j in range(n_leaves):
+            for k in range(width):
+                step = sum_gradient[j, k] - penalty * value[first + j, k]
+                step = min(max(step / (sum_curvature[j, k] + penalty + 1e-12), -longest), longest)
+                value[first + j, k] += step
+                sum_gradient[j, k] = step
+        for i in range(n_rows):
+            j = leaf[t, i] - first
+            for k in range(width):
+                gradient[i, k] -= curvature[i, k] * sum_gradient[j, k]

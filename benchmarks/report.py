@@ -6,6 +6,7 @@ equal. No number is typed by hand.
     python benchmarks/report.py            # README.md and docs/compression.svg
 """
 
+import itertools
 import json
 import re
 import statistics
@@ -33,6 +34,7 @@ HEADINGS = {
     "seconds (CPU)": "--:",
     "µs a row": "--:",
 }
+DATA = ("adult", "spambase", "letter", "california")
 WAYS = {"python": "Python", "cli": "command line"}
 MODELS = {"random forest": "RandomForest", "xgboost": "XGBoost", "lightgbm": "LightGBM"}
 INK, QUIET, LINE = "#1f2933", "#7b8794", "#d5dbe1"
@@ -121,7 +123,16 @@ def summary(rows: Sequence[Row]) -> str:
         lines.append("On rows that compression never saw, none loses more than the tolerance.")
     if slower:
         lines.append(f"{len(slower)} predict more slowly than before (bold).")
+    missing = [case for case in itertools.product(DATA, MODELS, WAYS) if case not in _cases(rows)]
+    if missing:
+        lines.append(
+            f"Of the {len(DATA) * len(MODELS) * len(WAYS)} cases {len(missing)} are not measured yet."
+        )
     return " ".join(lines)
+
+
+def _cases(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    return [(row["data"], row["model"], row["way"]) for row in rows]
 
 
 def _name(row: Row) -> str:
