@@ -271,7 +271,7 @@ def _draw_sizes(axes: Any, rows: Sequence[Row], places: Mapping[tuple[str, str],
     _name_data_sets(axes, places)
     low = min(row["bytes_after"]["c_tables"] for row in rows)
     high = max(own_file(row) for row in rows)
-    axes.set_xlim(low / 4, high * 2)
+    axes.set_xlim(low / 8, high * 2)
     axes.xaxis.set_major_locator(LogLocator(numticks=20))
     axes.xaxis.set_major_formatter(lambda value, _: size(value).replace("bytes", "B"))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -253,7 +253,7 @@ def test_the_results_are_of_full_models_at_commits_that_can_be_found_again():
     cases = [(d, m, w) for d in compression.DATA for m in compression.MODELS for w in compression.WAYS]
     measured = [(row["data"], row["model"], row["way"]) for row in rows]
     assert [case for case in cases if case in measured] == measured
-    assert (compression.DATA, compression.MODELS) == (report.DATA, tuple(report.MODELS))
+    assert (report.DATA, tuple(report.MODELS)) == (compression.DATA, compression.MODELS)
     assert len(measured) > 0
     for row in rows:
         assert row["size"] == compression.FULL
