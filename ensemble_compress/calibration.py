@@ -10,6 +10,8 @@ from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
 
+LARGEST_NUMBER = 1e100
+
 
 def as_data(forest: Forest, X: Any, y: Any, weight: Any) -> Data:
     """Rows as the forest reads them, labels as codes or values, everything checked."""
@@ -24,6 +26,8 @@ def _as_weight(weight: Any, rows: NDArray[Any]) -> NDArray[np.float64] | None:
         weights = np.asarray(weight, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"sample_weight holds something that is not a number ({error})") from error
+    if np.abs(weights).max(initial=0.0) > LARGEST_NUMBER:
+        raise InputError(f"sample_weight holds numbers beyond {LARGEST_NUMBER:g}; rescale the weights")
     if weights.shape != (len(rows),):
         raise InputError(f"sample_weight has shape {weights.shape}; expected ({len(rows)},): a weight a row")
     return weights
@@ -31,7 +35,14 @@ def _as_weight(weight: Any, rows: NDArray[Any]) -> NDArray[np.float64] | None:
 
 def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
     """Labels as codes of the forest's classes, or values, one for each row."""
-    given = np.asarray(y)
+    try:
+        given = np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"y has rows of different lengths ({error}); expected one label or value a row"
+        ) from error
+    if np.iscomplexobj(given):
+        raise InputError("y holds complex numbers; expected real ones")
     if given.ndim == 0:
         raise InputError(
             f"y is {given.item()!r}; expected an array with one entry for each of the {n_rows} rows"
@@ -47,12 +58,16 @@ def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
             ) from error
         if not np.isfinite(values).all():
             raise InputError("y contains NaN or infinity; expected finite values")
+        if np.abs(values).max() > LARGEST_NUMBER:
+            raise InputError(f"y holds numbers beyond {LARGEST_NUMBER:g}; their squares overflow: rescale y")
         values = values.reshape(n_rows, -1)
         if values.shape[1] != forest.n_outputs:
             raise InputError(f"y has {values.shape[1]} columns; the model has {forest.n_outputs} output(s)")
         return values[:, 0] if values.shape[1] == 1 else values
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]
+    if given.ndim != 1:
+        raise InputError(f"y has shape {given.shape}; expected one label a row, shape ({n_rows},)")
     code_of = {label: code for code, label in enumerate(forest.classes.tolist())}
     unknown = [label for label in dict.fromkeys(given.tolist()) if label not in code_of]
     if unknown:
@@ -67,6 +82,6 @@ def indexable(given: Any, names: Sequence[str] | None = None) -> Any:
     if given is None or not hasattr(given, "iloc"):
         return None if given is None else np.asarray(given)
     found = [str(name) for name in getattr(given, "columns", ())]
-    if names is None or not found or found == list(names):
+    if names is None or not set(names) <= set(found) or found == list(names):
         return given
     return given.iloc[:, [found.index(name) for name in names]]

@@ -131,6 +131,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
         """
         if not hasattr(self, "_is_fitted"):
             raise InputError("this Compressor has no rows to judge by yet; call fit(X, y) first")
+        _check_parameters(self)
         return Run(self, model).result()
 
 
@@ -219,11 +220,8 @@ def _check_parameters(given: Compressor) -> None:
             raise ParameterError(f"{name} is {getattr(given, name)!r}; expected {expected}")
 
     def is_number(value: Any) -> bool:
-        return (
-            isinstance(value, (int, float, np.number))
-            and not isinstance(value, bool)
-            and bool(np.isfinite(value))
-        )
+        is_real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        return is_real and bool(abs(value) < 1e300)
 
     tolerance, budget, confidence = given.tolerance, given.max_bytes, given.confidence
     expect(
@@ -240,7 +238,25 @@ def _check_parameters(given: Compressor) -> None:
         "confidence",
         "None or in [0.5, 1)",
     )
-    expect(given.target in TARGETS, "target", f"one of {', '.join(TARGETS)}")
+    for name in ("relative", "verbose"):
+        expect(isinstance(getattr(given, name), (bool, int, np.bool_)), name, "True or False")
+    seed, n_jobs = given.random_state, given.n_jobs
+    is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    is_seed = is_whole and 0 <= int(seed) < 2**32
+    expect(
+        seed is None or isinstance(seed, np.random.RandomState) or is_seed,
+        "random_state",
+        "None, a whole number from 0 to 2**32 - 1, or a RandomState",
+    )
+    is_count = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
+    expect(
+        n_jobs is None or (is_count and bool(n_jobs != 0) and abs(n_jobs) <= 1024),
+        "n_jobs",
+        "None or a whole number but 0",
+    )
+    expect(
+        isinstance(given.target, str) and given.target in TARGETS, "target", f"one of {', '.join(TARGETS)}"
+    )
     named = isinstance(given.steps, str)
     expect(
         not named or given.steps in ("auto", "lossless"),

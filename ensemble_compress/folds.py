@@ -134,7 +134,13 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     if task.data.y is None:
         return _agreement_rounds(task, held_out)
     if held_out is not None:
-        return _held_out_round(task, held_out)
+        rounds = _held_out_round(task, held_out)
+        if not has_few_rows(held_out):
+            return rounds
+        note = (
+            f"{held_out.n_rows} held-out rows are too few to keep a tolerance by: nothing was given up for it"
+        )
+        return replace(rounds, notes=(*rounds.notes, note), can_promise=False)
     if _can_be_cloned(task.model):
         try:
             return _clone_rounds(task)

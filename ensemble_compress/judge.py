@@ -1,5 +1,6 @@
 """How a model is judged on rows that it was not fitted on: one score, and how certain a difference of scores is."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,10 @@ class Judge:
         labels = data.y if self.classes is None else self.classes[data.y]
         weight = {} if data.weight is None else {"sample_weight": data.weight}
         try:
-            score = float(self._scorer(_stand_in(self.classes, given), data.X, labels, **weight))
+            with warnings.catch_warnings():
+                # Held-out rows may lack a class that the models know; that is no fault of the caller's.
+                warnings.simplefilter("ignore")
+                score = float(self._scorer(_stand_in(self.classes, given), data.X, labels, **weight))
         except Exception as error:
             raise InputError(
                 f"the scorer {self.name!r} failed on {data.n_rows} held-out rows: {error}"

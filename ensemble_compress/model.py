@@ -237,7 +237,7 @@ def load(path: str | os.PathLike[str]) -> CompressedModel:
     from ensemble_compress.writers.forest_file import load_forest
 
     forest, metadata = load_forest(Path(path))
-    report = metadata.get("report")
+    report = metadata.get("report") if isinstance(metadata, dict) else metadata
     if report is not None and not isinstance(report, dict):
         raise ModelFileError(f"{os.fspath(path)}: the report is damaged; save the model again")
     return CompressedModel(forest, None if report is None else Report.from_dict(report))

@@ -107,7 +107,13 @@ def _read_frame(
     import pandas as pd
 
     found = [str(name) for name in frame.columns]
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
+        raise InputError(f"X has the column {twice!r} more than once; give each column a name of its own")
     if feature_names is not None and found != list(feature_names):
+        if not set(feature_names) <= set(found):
+            # LightGBM writes blanks in names as underscores.
+            found = [name.replace(" ", "_") for name in found]
         absent = [name for name in feature_names if name not in found]
         if absent:
             raise InputError(
@@ -123,6 +129,9 @@ def _read_frame(
     for f in range(n_features):
         column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
         if levels is not None:
+            if getattr(column.dtype, "categories", column).dtype == bool and not isinstance(levels[0], bool):
+                # scikit-learn writes the levels of a column of truth values as the numbers 0 and 1.
+                column = column.astype(object).map({False: 0, True: 1})
             codes = pd.Index(list(levels)).get_indexer(column).astype(np.float64)
             columns.append(np.where(codes < 0, np.nan, codes))
         elif isinstance(column.dtype, pd.CategoricalDtype):

@@ -328,7 +328,7 @@ def _predicts(model: Any, rows: Any) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             model.predict(rows)
-    except Exception:
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, Warning):
         return False
     return True
 

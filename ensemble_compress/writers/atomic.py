@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ensemble_compress.errors import ParameterError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -17,7 +19,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         The file to write.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    if path.is_dir():
+        raise ParameterError(f"{str(path)!r} is a folder; expected the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ParameterError(
+            f"cannot write {str(path)!r}: {reason}; name a file in a folder that exists"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -25,7 +35,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         # mkstemp makes files for the owner only; a new file has the rights that the user's umask leaves.
         os.umask(umask := os.umask(0))
         temporary.chmod((temporary.stat().st_mode | 0o666) & ~umask)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except (OSError, ValueError) as error:
+            raise ParameterError(f"cannot write {str(path)!r}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

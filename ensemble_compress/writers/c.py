@@ -154,8 +154,9 @@ def write_c(
         input=input,
         file_name=path.stem,
     )
-    for file_name, text in texts.items():
-        write_atomically(path.with_name(file_name), text.encode("ascii"))
+    contents = {path.with_name(file_name): text.encode() for file_name, text in texts.items()}
+    for file, content in contents.items():
+        write_atomically(file, content)
     return [path.with_name(file_name) for file_name in texts]
 
 

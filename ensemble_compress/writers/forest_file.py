@@ -98,7 +98,11 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
     ModelFileError
         The file is damaged, truncated, of another kind, or of a later protocol.
     """
-    content = Path(path).read_bytes()
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"cannot read {str(path)!r}: {reason}; expected a .forest file") from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_sizes(archive, len(content))

@@ -64,6 +64,8 @@ def compile_c(
         raise ToolchainError(
             f"the C compiler could not be run: {error}; the command was {' '.join(command)}"
         ) from error
+    if done.returncode == 0 and (not output.exists() or output.stat().st_size == 0):
+        raise ToolchainError(f"the C compiler wrote nothing: {' '.join(command)}; set CC to a C compiler")
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[-2000:]
         raise ToolchainError(
