@@ -214,51 +214,69 @@ def _count_columns(X: Any) -> int:
     return int(shape[1]) if len(shape) == 2 else 0
 
 
+def _expect(given: Compressor, holds: bool, name: str, expected: str) -> None:
+    if not holds:
+        raise ParameterError(f"{name} is {getattr(given, name)!r}; expected {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return is_real and bool(abs(value) < 1e300)
+
+
 def _check_parameters(given: Compressor) -> None:
-    def expect(holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ParameterError(f"{name} is {getattr(given, name)!r}; expected {expected}")
-
-    def is_number(value: Any) -> bool:
-        is_real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        return is_real and bool(abs(value) < 1e300)
-
     tolerance, budget, confidence = given.tolerance, given.max_bytes, given.confidence
-    expect(
-        tolerance is None or (is_number(tolerance) and tolerance >= 0), "tolerance", "a number >= 0, or None"
+    _expect(
+        given,
+        tolerance is None or (_is_number(tolerance) and tolerance >= 0),
+        "tolerance",
+        "a number >= 0, or None",
     )
-    expect(
+    _expect(
+        given,
         budget is None
         or (isinstance(budget, (int, np.integer)) and not isinstance(budget, bool) and budget > 0),
         "max_bytes",
         "a whole number of bytes above 0, or None",
     )
-    expect(
-        confidence is None or (is_number(confidence) and 0.5 <= confidence < 1),
+    _expect(
+        given,
+        confidence is None or (_is_number(confidence) and 0.5 <= confidence < 1),
         "confidence",
         "None or in [0.5, 1)",
     )
     for name in ("relative", "verbose"):
-        expect(isinstance(getattr(given, name), (bool, int, np.bool_)), name, "True or False")
+        _expect(given, isinstance(getattr(given, name), (bool, int, np.bool_)), name, "True or False")
     seed, n_jobs = given.random_state, given.n_jobs
     is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
     is_seed = is_whole and 0 <= int(seed) < 2**32
-    expect(
+    _expect(
+        given,
         seed is None or isinstance(seed, np.random.RandomState) or is_seed,
         "random_state",
         "None, a whole number from 0 to 2**32 - 1, or a RandomState",
     )
     is_count = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
-    expect(
+    _expect(
+        given,
         n_jobs is None or (is_count and bool(n_jobs != 0) and abs(n_jobs) <= 1024),
         "n_jobs",
         "None or a whole number but 0",
     )
-    expect(
-        isinstance(given.target, str) and given.target in TARGETS, "target", f"one of {', '.join(TARGETS)}"
+    _expect(
+        given,
+        isinstance(given.target, str) and given.target in TARGETS,
+        "target",
+        f"one of {', '.join(TARGETS)}",
     )
+    _check_recipe(given)
+
+
+def _check_recipe(given: Compressor) -> None:
+    """The steps and the rows that judge."""
     named = isinstance(given.steps, str)
-    expect(
+    _expect(
+        given,
         not named or given.steps in ("auto", "lossless"),
         "steps",
         "'auto', 'lossless' or a list of algorithms",
@@ -267,15 +285,17 @@ def _check_parameters(given: Compressor) -> None:
         listed = isinstance(given.steps, Sequence) and all(
             hasattr(step, "needs") and not isinstance(step, type) for step in given.steps
         )
-        expect(
+        _expect(
+            given,
             listed and len(given.steps) > 0,
             "steps",
             "a list of algorithms such as [PruneNodes(max_leaves=100)]",
         )
     validation = given.validation
     pair = isinstance(validation, (tuple, list)) and len(validation) == 2
-    share = is_number(validation) and 0 < validation < 1
-    expect(
+    share = _is_number(validation) and 0 < validation < 1
+    _expect(
+        given,
         validation is None or pair or share,
         "validation",
         "None, a fraction between 0 and 1, or (X_val, y_val)",

@@ -283,7 +283,7 @@ class Forest:
         answer = predict.LINKS[self.link](margin)
         if self.n_outputs == 1 and len(self.classes) == 2:
             return np.hstack([1 - answer, answer])
-        return answer
+        return predict.as_distributions(answer) if self.link == "identity" else answer
 
     def to_text(self, max_nodes: int = 200) -> str:
         """The trees as indented text, a line a node, at most `max_nodes` of them."""

@@ -236,6 +236,18 @@ def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.exp(margin))
 
 
+def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
+    """Averages of probabilities that rounding has moved off one, made to add up to one again; the others as they are."""
+    total = answer.sum(axis=1, keepdims=True)
+    is_off = (np.abs(total - 1) > 1e-6) | (answer < 0).any(axis=1, keepdims=True)
+    if not is_off.any():
+        return answer
+    clipped = np.maximum(answer, 0)
+    total = clipped.sum(axis=1, keepdims=True)
+    uniform = np.full_like(answer, 1 / answer.shape[1])
+    return np.where(is_off, np.divide(clipped, total, out=uniform, where=total > 0), answer)
+
+
 LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "identity": lambda margin: margin,
     "sigmoid": lambda margin: np.asarray(expit(margin)),

@@ -70,7 +70,7 @@ def refusal(*arguments, exit_code=2):
 def start(*arguments, **variables):
     """A process of its own, piped."""
     code = "from ensemble_compress.cli import main; main()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
     environment = {**os.environ, **variables}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -97,7 +97,7 @@ def test_help_of_a_command_shows_an_example_that_its_options_allow(name):
 
 def test_help_is_quick_because_nothing_large_is_imported():
     code = "import sys, ensemble_compress.cli; print([m for m in ('numba', 'sklearn', 'pandas') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

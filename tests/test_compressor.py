@@ -1,5 +1,6 @@
 """`compress` and `Compressor`: promises kept on real rows, and every wrong argument named."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -532,3 +533,25 @@ def test_the_report_tells_what_each_step_did() -> None:
     assert all(step.seconds > 0 for step in small.report.steps)
     assert next(point for point in small.report.path if point.is_chosen).bytes == last.bytes
     assert small.report.tolerance == 0.02
+
+
+def test_few_held_out_rows_promise_nothing() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    teacher = RandomForestClassifier(5, max_depth=4, random_state=0).fit(X[5:], y[5:])
+    small = ec.compress(teacher, X[5:], y[5:], tolerance=0.005, validation=(X[:2], y[:2]))
+    assert small.forest == ec.pack(teacher).forest
+    assert "2 held-out rows are too few to keep a tolerance by" in " ".join(small.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"random_state": -1}, "random_state is -1; expected None, a whole number"),
+        ({"n_jobs": 0}, "n_jobs is 0; expected None or a whole number but 0"),
+        ({"relative": "no"}, "relative is 'no'; expected True or False"),
+        ({"tolerance": 10**400}, "expected a number >= 0, or None"),
+    ],
+)
+def test_odd_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ec.errors.ParameterError, match=re.escape(message)):
+        ec.Compressor(**options).fit([[0.0]], [0.0])

@@ -305,3 +305,25 @@ def test_nothing_is_left_to_compile_after_warming_up() -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "8 True\n"
+
+
+def test_a_frame_with_one_name_for_two_columns_is_refused() -> None:
+    frame = pd.DataFrame(np.zeros((2, 3)), columns=["a", "a", "b"])
+    with pytest.raises(
+        InputError, match="X has the column 'a' more than once; give each column a name of its own"
+    ):
+        predict.as_rows(frame, n_features=2, dtype="float32", feature_names=["a", "b"])
+
+
+def test_names_are_matched_where_blanks_became_underscores() -> None:
+    frame = pd.DataFrame([[1.0, 2.0]], columns=["b", "a long name"])
+    rows = predict.as_rows(frame, n_features=2, dtype="float32", feature_names=["a_long_name", "b"])
+    assert rows.tolist() == [[2.0, 1.0]]
+
+
+def test_averages_that_were_rounded_add_up_to_one_again() -> None:
+    given = np.array([[0.5, 0.5], [0.25, 0.5], [-0.25, 1.0], [0.0, 0.0]])
+    found = predict.as_distributions(given)
+    assert found.tolist() == [[0.5, 0.5], [1 / 3, 2 / 3], [0.0, 1.0], [0.5, 0.5]]
+    exact = np.array([[0.1, 0.9000000001]])
+    assert predict.as_distributions(exact) is exact

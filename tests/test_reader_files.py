@@ -372,7 +372,7 @@ def test_files_are_read_without_their_libraries(saved: dict[str, bytes], tmp_pat
         "from ensemble_compress.readers import read\n"
         f"print([read({str(tmp_path)!r} + '/model.' + s).n_trees for s in ('json', 'ubj', 'txt')])\n"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    found = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert (found.stdout.strip(), found.stderr) == ("[6, 6, 6]", "")
 
 

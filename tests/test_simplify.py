@@ -55,7 +55,8 @@ def all_cells(forest: Forest) -> Any:
     axes = []
     for f in range(forest.n_features):
         at = np.unique(forest.nodes.threshold[forest.nodes.feature == f])
-        points = np.concatenate([[-np.inf, np.inf], at, np.nextafter(at, np.inf)])
+        with np.errstate(over="ignore"):
+            points = np.concatenate([[-np.inf, np.inf], at, np.nextafter(at, np.inf)])
         axes.append([*np.unique(points), *([np.nan] if forest.handles_nan else [])])
     return np.array(list(itertools.product(*axes)))
 
