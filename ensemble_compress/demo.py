@@ -86,7 +86,7 @@ def _models() -> dict[str, Any]:
     return {
         "random forest": RandomForestClassifier(300, random_state=0),
         "gradient boosting": GradientBoostingClassifier(
-            n_estimators=60, learning_rate=0.2, max_features="sqrt", random_state=0
+            n_estimators=40, learning_rate=0.3, max_features="sqrt", random_state=0
         ),
     }
 

@@ -146,9 +146,7 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     sizes = sizes_below(
         min(start.n_leaves - 1, LARGEST_REFIT), 2 * max(1, simple.n_outputs // simple.values.shape[1])
     )
-    # A sweep over leaves with a value for every output costs as many times more; two do nearly as well as four.
-    n_sweeps = 4 if start.values.shape[1] == 1 else 2
-    pruner = PruneNodes(n_sweeps=n_sweeps, random_state=random_state)
+    pruner = PruneNodes(random_state=random_state)
     for size, (pruned, seconds) in zip(sizes, _timed(pruner.path(start, data, sizes)), strict=False):
         stages: list[Stage] = [*first, (replace(pruner, max_leaves=size), Made.already(pruned, seconds))]
         yield from _finished("nodes", size, stages, data)

@@ -238,14 +238,19 @@ def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
 
 def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
     """Averages of probabilities that rounding has moved off one, made to add up to one again; the others as they are."""
-    total = answer.sum(axis=1, keepdims=True)
-    is_off = (np.abs(total - 1) > 1e-6) | (answer < 0).any(axis=1, keepdims=True)
-    if not is_off.any():
-        return answer
-    clipped = np.maximum(answer, 0)
-    total = clipped.sum(axis=1, keepdims=True)
     uniform = np.full_like(answer, 1 / answer.shape[1])
-    return np.where(is_off, np.divide(clipped, total, out=uniform, where=total > 0), answer)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        is_off = ~(np.abs(answer.sum(axis=1, keepdims=True) - 1) <= 1e-6) | (answer < 0).any(
+            axis=1, keepdims=True
+        )
+        if not is_off.any():
+            return answer
+        # By the largest first, so that no sum overflows.
+        clipped = np.maximum(answer, 0)
+        clipped = clipped / clipped.max(axis=1, keepdims=True)
+        shares = clipped / clipped.sum(axis=1, keepdims=True)
+    shares = np.where(np.isfinite(shares).all(axis=1, keepdims=True), shares, uniform)
+    return np.where(is_off, shares, answer)
 
 
 LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
