@@ -38,8 +38,7 @@ def transfer_rows(X: NDArray[Any], n_rows: int, random_state: int) -> NDArray[An
 
     Notes
     -----
-    Cost: a neighbour search among at most 20,000 rows. Measured on spambase, XGBoost 300 x depth 6, pruned to 125 of
-    3,800 leaves (means of three splits): test accuracy 0.953 with three of them for each real row, 0.941 without.
+    Cost: a neighbour search among at most 20,000 rows.
     """
     generator = np.random.default_rng(random_state)
     pool = X if len(X) <= LARGEST_POOL else X[generator.choice(len(X), LARGEST_POOL, replace=False)]

@@ -33,7 +33,7 @@ LARGEST_REFIT = 30_000
 """Leaves of the largest forest on the path of pruned nodes; there are fewer trees to choose among above it."""
 
 AVERAGED_TREES = 100
-"""As many trees of an average are enough to begin with: measured on spambase and magic, 300 give no better students."""
+"""As many trees of an average are taken to begin with; more cost in proportion."""
 
 
 Stage = tuple[Any, "Made"]
