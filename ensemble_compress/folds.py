@@ -1,28 +1,29 @@
 """Rounds of judgement: who teaches, which rows the student is fitted on, and which rows neither of them has seen.
 
 A teacher's score counts only on rows that it was not trained on, so a teacher that can be trained again is: once without
-each fold. What these clones say about the fold that they did not see is also what the final student learns from: an
-ensemble knows its training labels by heart, and a student of such answers learns the noise in them.
+each fold.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
-from sklearn.utils import _safe_indexing
 
-from ensemble_compress.algorithms.leaf_fit import predictions
 from ensemble_compress.algorithms.refit_leaves import RefitLeaves
+from ensemble_compress.clones import (
+    CloneError,
+    Task,
+    answers_for_rounds,
+    can_be_cloned,
+    out_of_fold,
+    train_without,
+)
 from ensemble_compress.data import Data
-from ensemble_compress.errors import EnsembleCompressError, InputError
+from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers
-from ensemble_compress.readers import read
 
 N_FOLDS = 4
 
@@ -34,39 +35,6 @@ MANY_ROWS = 100
 
 HONEST_REFIT = RefitLeaves(mix=0.0, penalty=30.0, n_sweeps=8)
 """How leaves are refitted out of fold where the teacher cannot be trained again."""
-
-
-class CloneError(Exception):
-    """A clone could not be trained or does not answer for the classes that the teacher has."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A teacher and the rows that came with it.
-
-    Attributes
-    ----------
-    model : object
-        The teacher as it was given.
-    forest : Forest
-        The teacher.
-    data : Data
-        The rows as the forest reads them, labels as codes.
-    X, y : array-like
-        The rows and labels as they were given, for training the teacher again.
-    random_state : int
-        Seed of the folds.
-    n_jobs : int, optional
-        Teachers trained at a time.
-    """
-
-    model: Any
-    forest: Forest
-    data: Data
-    X: Any
-    y: Any
-    random_state: int = 0
-    n_jobs: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +109,7 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
             f"{held_out.n_rows} held-out rows are too few to keep a tolerance by: nothing was given up for it"
         )
         return replace(rounds, notes=(*rounds.notes, note), can_promise=False)
-    if _can_be_cloned(task.model):
+    if can_be_cloned(task):
         try:
             return _clone_rounds(task)
         except CloneError as failure:
@@ -152,40 +120,9 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     return _refit_rounds(task)
 
 
-def can_be_cloned(task: Task) -> bool:
-    """Whether the teacher can be trained again on parts of the rows."""
-    return task.data.y is not None and _can_be_cloned(task.model)
-
-
 def has_few_rows(data: Data) -> bool:
     """Whether there are too few rows to judge by; equal ones count once."""
     return data.n_rows < MANY_ROWS and len({row.tobytes() for row in data.X}) < FEWEST_ROWS
-
-
-def train_on(task: Task, rows: NDArray[np.intp]) -> tuple[Any, Forest]:
-    """The teacher trained again on some of the rows, as a model and as a forest.
-
-    Raises
-    ------
-    CloneError
-        It cannot be trained on them, or does not answer for the classes that the teacher has.
-    """
-    weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
-            model = clone(task.model).fit(X, y, **weight)
-        forest = read(model)
-    except EnsembleCompressError:
-        raise
-    except Exception as error:
-        raise CloneError(f"{type(error).__name__}: {error}") from error
-    if not _same_outputs(forest, task.forest):
-        raise CloneError("a fold lacks a class that the teacher knows")
-    if (len(forest.category_sets.start) > 1) != (len(task.forest.category_sets.start) > 1):
-        raise CloneError("its categories were named in a call of fit that is not known here")
-    return model, forest
 
 
 def split_off(task: Task, fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -275,10 +212,10 @@ def _held_out_round(task: Task, held_out: Data) -> Rounds:
     """One round on rows that the teacher has not seen."""
     notes: tuple[str, ...] = ()
     taught = None
-    if _can_be_cloned(task.model):
+    if can_be_cloned(task):
         try:
-            folds = _folds(task, N_FOLDS)
-            taught = _out_of_fold(task, _clones(task, folds), folds)
+            folds = [rows for _, rows in _folds(task, N_FOLDS)]
+            taught = out_of_fold(task, train_without(task, folds), folds)
         except CloneError as failure:
             notes = (f"the teacher could not be trained again: {failure}",)
     fit = task.data.with_teacher(taught) if taught is not None else _cross_fitted(task, task.data)
@@ -308,69 +245,18 @@ def _joined(first: Data, second: Data) -> Data:
 # -- a teacher that can be trained again -------------------------------------------------------------------------
 
 
-def _can_be_cloned(model: Any) -> bool:
-    return hasattr(model, "get_params") and hasattr(model, "fit") and hasattr(model, "predict")
-
-
 def _clone_rounds(task: Task) -> Rounds:
     folds = _folds(task, N_FOLDS)
-    if len(folds) < 2:
-        raise CloneError("too few rows of a class for folds")
-    without = _clones(task, folds)
+    judged = [rows for _, rows in folds]
+    clones = train_without(task, judged)
+    taught = answers_for_rounds(task, clones, judged)
     rounds = []
-    for k, (fit_rows, judge_rows) in enumerate(folds):
-        model, forest = without[k]
+    for one, answers, (fit_rows, judge_rows) in zip(clones, taught, folds, strict=True):
         fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
-        if _has_bags(model):
-            fit = fit.with_teacher(_out_of_bag(model, forest, fit))
-        rounds.append(Round(forest, fit, judge, Answers.of(forest, judge.X), judge_rows))
-    final = task.data.with_teacher(_out_of_fold(task, without, folds))
+        fit = fit if answers is None else fit.with_teacher(answers[fit_rows])
+        rounds.append(Round(one.forest, fit, judge, Answers.of(one.forest, judge.X), judge_rows))
+    final = task.data.with_teacher(out_of_fold(task, clones, judged))
     return Rounds(tuple(rounds), final, "cross-fitted clones")
-
-
-def _out_of_fold(task: Task, without: list[tuple[Any, Forest]], folds: Any) -> NDArray[np.float64]:
-    if len(folds) < 2:
-        raise CloneError("too few rows of a class for folds")
-    answers = [Answers.of(without[k][1], task.data.X[rows]).values for k, (_, rows) in enumerate(folds)]
-    taught = np.empty((task.data.n_rows, answers[0].shape[1]))
-    for (_, rows), found in zip(folds, answers, strict=True):
-        taught[rows] = found
-    return taught
-
-
-def _clones(task: Task, folds: Any) -> list[tuple[Any, Forest]]:
-    """The teacher trained again without each fold."""
-
-    jobs = (delayed(train_on)(task, rows) for rows, _ in folds)
-    return list(Parallel(n_jobs=task.n_jobs, prefer="threads")(jobs))
-
-
-def _same_outputs(forest: Forest, teacher: Forest) -> bool:
-    if forest.n_outputs != teacher.n_outputs or forest.is_classifier != teacher.is_classifier:
-        return False
-    return forest.classes is None or bool(np.array_equal(forest.classes, teacher.classes))  # type: ignore[arg-type]
-
-
-def _has_bags(model: Any) -> bool:
-    return bool(getattr(model, "bootstrap", False)) and hasattr(model, "estimators_samples_")
-
-
-def _out_of_bag(model: Any, forest: Forest, data: Data) -> NDArray[np.float64]:
-    """The mean answer of the trees that did not see a row in training, for the rows that `model` was trained on."""
-    n_rows = data.n_rows
-    total, n_trees = np.zeros((n_rows, forest.n_outputs)), np.zeros(n_rows)
-    leaf = forest.find_leaves(data.X)
-    for t, sample in enumerate(model.estimators_samples_):
-        outside = np.ones(n_rows, bool)
-        outside[sample] = False
-        rows = np.flatnonzero(outside)
-        total[rows] += forest.values[forest.nodes.leaf[leaf[rows, t]]]
-        n_trees[rows] += 1
-    whole = predictions(forest, forest.margin(data.X))
-    seen = n_trees == 0
-    mean = total / np.maximum(n_trees, 1)[:, None]
-    mean[seen] = whole[seen]
-    return mean
 
 
 def _folds(task: Task, n_splits: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:

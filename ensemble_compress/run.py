@@ -19,19 +19,10 @@ from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.calibration import as_data, indexable
 from ensemble_compress.choice import Verdict, choose, smoothed
+from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
-from ensemble_compress.folds import (
-    CloneError,
-    Round,
-    Rounds,
-    Task,
-    can_be_cloned,
-    has_few_rows,
-    make_rounds,
-    split_off,
-    train_on,
-)
+from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, split_off
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
@@ -233,11 +224,11 @@ class Run:
         """One round in which the teacher is trained again without the share of the rows that judges."""
         keep, hold = split_off(task, float(self.options.validation))
         try:
-            model, forest = train_on(task, keep)
+            again = train_on(task, keep)
         except CloneError:
             return make_rounds(task)
         X, y = _safe_indexing(self.X, keep), _safe_indexing(self.y, keep)
-        part = Task(model, forest, task.data.take(keep), X, y, task.random_state, task.n_jobs)
+        part = Task(again.model, again.forest, task.data.take(keep), X, y, task.random_state, task.n_jobs)
         return make_rounds(part, task.data.take(hold))
 
     def _path(self, teacher: Forest, data: Data) -> Iterator[Candidate]:

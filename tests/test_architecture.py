@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"sizes", "tables", "fixed_point", "distinct"},
     {"readers", "algorithms", "writers"},
     {"model", "report", "displays", "wording", "measure", "emulate"},
-    {"compressor", "run", "calibration", "choice", "folds", "judge", "paths", "recommend"},
+    {"compressor", "run", "calibration", "choice", "clones", "folds", "judge", "paths", "recommend"},
     {"search", "estimators"},
     {"cli", "__init__"},
 ]
@@ -38,8 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "report": {"displays", "measure", "wording"},
     "model": {"displays", "measure", "report", "wording"},
     "choice": {"paths"},
-    "folds": {"judge"},
-    "run": {"calibration", "choice", "folds", "judge", "paths"},
+    "folds": {"clones", "judge"},
+    "run": {"calibration", "choice", "clones", "folds", "judge", "paths"},
     "compressor": {"recommend", "run"},
     "cli": {"__init__"},
 }

@@ -9,8 +9,9 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from ensemble_compress.clones import Task, can_be_cloned
 from ensemble_compress.data import Data
-from ensemble_compress.folds import N_FOLDS, Task, can_be_cloned, has_few_rows, make_rounds, split_off
+from ensemble_compress.folds import N_FOLDS, has_few_rows, make_rounds, split_off
 from ensemble_compress.readers import read
 
 X, Y = load_iris(return_X_y=True)
@@ -45,6 +46,26 @@ def test_the_final_student_learns_what_the_clones_said() -> None:
     assert rounds.final.n_rows == len(Y)
     for one in rounds.rounds:
         np.testing.assert_array_equal(one.reference.values, rounds.final.teacher[one.rows])
+
+
+def test_the_student_of_a_round_learns_from_clones_that_saw_neither_the_row_nor_the_judged_fold() -> None:
+    rounds = make_rounds(task(trained())).rounds
+    for judging in rounds:
+        fitted = np.setdiff1d(np.arange(len(Y)), judging.rows)
+        for other in rounds:
+            if other is judging:
+                continue
+            neither = np.setdiff1d(fitted, other.rows)
+            expected = clone(trained()).fit(X[neither], Y[neither]).predict_proba(X[other.rows])
+            np.testing.assert_array_equal(expected, judging.fit.teacher[np.isin(fitted, other.rows)])
+
+
+def test_where_half_of_the_rows_lack_a_class_the_clone_of_the_round_teaches_itself() -> None:
+    y = Y.copy()
+    y[:2] = 3
+    rounds = make_rounds(task(DecisionTreeClassifier(random_state=0).fit(X, y), y=y))
+    assert rounds.reference == "cross-fitted clones"
+    assert [one.fit.teacher for one in rounds.rounds] == [None, None]
 
 
 def test_classes_are_spread_evenly_over_the_folds() -> None:

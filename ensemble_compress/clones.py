@@ -1,0 +1,188 @@
+"""A teacher that can be trained again: on fewer rows, so that the others may judge it and teach its student.
+
+An ensemble knows its training labels by heart, and a student of such answers learns the noise in them. The answers used
+here for a row are those of a model, or of the trees of a model, that was trained without it.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+
+from ensemble_compress.algorithms.leaf_fit import predictions
+from ensemble_compress.data import Data
+from ensemble_compress.errors import EnsembleCompressError
+from ensemble_compress.forest import Forest
+from ensemble_compress.readers import read
+
+Rows = NDArray[np.intp]
+
+
+class CloneError(Exception):
+    """A clone could not be trained or does not answer for the classes that the teacher has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A teacher and the rows that came with it.
+
+    Attributes
+    ----------
+    model : object
+        The teacher as it was given.
+    forest : Forest
+        The teacher.
+    data : Data
+        The rows as the forest reads them, labels as codes.
+    X, y : array-like
+        The rows and labels as they were given, for training the teacher again.
+    random_state : int
+        Seed of the folds.
+    n_jobs : int, optional
+        Teachers trained at a time.
+    """
+
+    model: Any
+    forest: Forest
+    data: Data
+    X: Any
+    y: Any
+    random_state: int = 0
+    n_jobs: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Clone:
+    """The teacher trained again: as a model and as a forest."""
+
+    model: Any
+    forest: Forest
+
+    def answers(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Its answers: probabilities, or predicted values."""
+        return predictions(self.forest, self.forest.margin(X))
+
+    @property
+    def has_bags(self) -> bool:
+        """Whether each of its trees left rows out that are known."""
+        return bool(getattr(self.model, "bootstrap", False)) and hasattr(self.model, "estimators_samples_")
+
+
+def can_be_cloned(task: Task) -> bool:
+    """Whether the teacher can be trained again on parts of the rows."""
+    is_estimator = all(hasattr(task.model, name) for name in ("get_params", "fit", "predict"))
+    return task.data.y is not None and is_estimator
+
+
+def train_on(task: Task, rows: Rows) -> Clone:
+    """The teacher trained again on some of the rows.
+
+    Raises
+    ------
+    CloneError
+        It cannot be trained on them, or does not answer for the classes that the teacher has.
+    """
+    weight = {} if task.data.weight is None else {"sample_weight": task.data.weight[rows]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
+            model = clone(task.model).fit(X, y, **weight)
+        forest = read(model)
+    except EnsembleCompressError:
+        raise
+    except Exception as error:
+        raise CloneError(f"{type(error).__name__}: {error}") from error
+    if not _same_outputs(forest, task.forest):
+        raise CloneError("a fold lacks a class that the teacher knows")
+    if (len(forest.category_sets.start) > 1) != (len(task.forest.category_sets.start) > 1):
+        raise CloneError("its categories were named in a call of fit that is not known here")
+    return Clone(model, forest)
+
+
+def _same_outputs(forest: Forest, teacher: Forest) -> bool:
+    if forest.n_outputs != teacher.n_outputs or forest.is_classifier != teacher.is_classifier:
+        return False
+    return forest.classes is None or bool(np.array_equal(forest.classes, teacher.classes))  # type: ignore[arg-type]
+
+
+def train_without(task: Task, folds: Sequence[Rows]) -> list[Clone]:
+    """The teacher trained again without each of the folds.
+
+    Raises
+    ------
+    CloneError
+        There are fewer than two folds, or one of the clones fails.
+    """
+    if len(folds) < 2:
+        raise CloneError("too few rows of a class for folds")
+    every = np.arange(task.data.n_rows)
+    jobs = (delayed(train_on)(task, np.setdiff1d(every, rows)) for rows in folds)
+    return list(Parallel(n_jobs=task.n_jobs, prefer="threads")(jobs))
+
+
+def out_of_fold(task: Task, clones: Sequence[Clone], folds: Sequence[Rows]) -> NDArray[np.float64]:
+    """For the rows of each fold the answers of the clone that goes with it; NaN for rows in none of them."""
+    found = [one.answers(task.data.X[rows]) for one, rows in zip(clones, folds, strict=True)]
+    taught = np.full((task.data.n_rows, found[0].shape[1]), np.nan)
+    for rows, answers in zip(folds, found, strict=True):
+        taught[rows] = answers
+    return taught
+
+
+def answers_for_rounds(
+    task: Task, clones: Sequence[Clone], folds: Sequence[Rows]
+) -> list[NDArray[np.float64] | None]:
+    """For each fold what teaches the student that it will judge, an answer for every row of the other folds.
+
+    The rounds have to teach as well as the final student is taught, or they would judge another compressor than the one
+    that makes the result; and by models that saw neither the row nor the judging fold. A forest with bags has trees that
+    did not see a row; any other teacher is trained again without each pair of folds. Where half of the rows are not
+    enough for that, the clone of the round answers itself: None.
+    """
+    if clones[0].has_bags:
+        every = np.arange(task.data.n_rows)
+        taught = []
+        for one, judged in zip(clones, folds, strict=True):
+            rows = np.setdiff1d(every, judged)
+            full = np.full((task.data.n_rows, one.forest.n_outputs), np.nan)
+            full[rows] = _out_of_bag(one, task.data.take(rows))
+            taught.append(full)
+        return taught
+    pairs = list(combinations(range(len(folds)), 2))
+    try:
+        both = train_without(task, [np.union1d(folds[j], folds[k]) for j, k in pairs])
+    except CloneError:
+        return [None] * len(folds)
+    without = dict(zip(pairs, both, strict=True))
+    taught = []
+    for k in range(len(folds)):
+        others = [j for j in range(len(folds)) if j != k]
+        taught.append(
+            out_of_fold(task, [without[min(j, k), max(j, k)] for j in others], [folds[j] for j in others])
+        )
+    return taught
+
+
+def _out_of_bag(clone: Clone, data: Data) -> NDArray[np.float64]:
+    """The mean answer of the trees that did not see a row in training, for the rows that the clone was trained on."""
+    forest, n_rows = clone.forest, data.n_rows
+    total, n_trees = np.zeros((n_rows, forest.n_outputs)), np.zeros(n_rows)
+    leaf = forest.find_leaves(data.X)
+    for t, sample in enumerate(clone.model.estimators_samples_):
+        outside = np.ones(n_rows, bool)
+        outside[sample] = False
+        rows = np.flatnonzero(outside)
+        total[rows] += forest.values[forest.nodes.leaf[leaf[rows, t]]]
+        n_trees[rows] += 1
+    mean = total / np.maximum(n_trees, 1)[:, None]
+    in_every_bag = n_trees == 0
+    mean[in_every_bag] = clone.answers(data.X)[in_every_bag]
+    return mean
