@@ -211,8 +211,8 @@ class LeafFit:
             self.bias += step
             gradient -= step[:, None] * curvature
             if self.value.shape[1] > 1:
-                by_row = np.ascontiguousarray(gradient.T), np.ascontiguousarray(curvature.T)
-                _sweep_rows(self.leaf, self.start, self.value, *by_row, self.penalty, longest)
+                by_row = np.ascontiguousarray(np.concatenate([gradient, curvature]).T)
+                _sweep_rows(self.leaf, self.start, self.value, by_row, self.penalty, longest)
             else:
                 values = self.value[:, 0].copy()
                 _sweep(self.leaf, self.start, self.output, values, gradient, curvature, self.penalty, longest)
@@ -330,34 +330,34 @@ def _sweep_rows(
     leaf: NDArray[np.int32],
     start: NDArray[np.int32],
     value: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    curvature: NDArray[np.float64],
+    state: NDArray[np.float64],
     penalty: float,
     longest: float,
 ) -> None:
-    """The same for leaves with a value for every output; `gradient` and `curvature` are of shape (n_rows, n_outputs)."""
+    """The same for leaves with a value for every output; `state` holds a row's gradients and then its curvatures.
+
+    They lie together because that is how they are added up: one loop that the compiler makes vectors of.
+    """
     n_trees, n_rows = leaf.shape
     width = value.shape[1]
     largest = 1
     for t in range(n_trees):
         largest = max(largest, start[t + 1] - start[t])
-    sum_gradient, sum_curvature = np.empty((largest, width)), np.empty((largest, width))
+    sums = np.empty((largest, 2 * width))
     for t in range(n_trees):
         first, n_leaves = start[t], start[t + 1] - start[t]
-        sum_gradient[:n_leaves] = 0.0
-        sum_curvature[:n_leaves] = 0.0
+        sums[:n_leaves] = 0.0
         for i in range(n_rows):
-            j = leaf[t, i] - first
-            for k in range(width):
-                sum_gradient[j, k] += gradient[i, k]
-                sum_curvature[j, k] += curvature[i, k]
+            of_leaf, of_row = sums[leaf[t, i] - first], state[i]
+            for k in range(2 * width):
+                of_leaf[k] += of_row[k]
         for j in range(n_leaves):
             for k in range(width):
-                step = sum_gradient[j, k] - penalty * value[first + j, k]
-                step = min(max(step / (sum_curvature[j, k] + penalty + 1e-12), -longest), longest)
+                step = sums[j, k] - penalty * value[first + j, k]
+                step = min(max(step / (sums[j, width + k] + penalty + 1e-12), -longest), longest)
                 value[first + j, k] += step
-                sum_gradient[j, k] = step
+                sums[j, k] = step
         for i in range(n_rows):
-            j = leaf[t, i] - first
+            step_of_leaf, of_row = sums[leaf[t, i] - first], state[i]
             for k in range(width):
-                gradient[i, k] -= curvature[i, k] * sum_gradient[j, k]
+                of_row[k] -= of_row[width + k] * step_of_leaf[k]

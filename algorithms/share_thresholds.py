@@ -166,17 +166,17 @@ def _find_limits(
                 for k in range(first[j], last[j]):
                     i = rows[k]
                     x = column[i]
-                    left = np.int32(x <= at) | (np.int32(x != x) & nan_left)
+                    left = np.int32(x <= at) | (np.int32(np.isnan(x)) & nan_left)
                     rows[n_left] = i
                     others[n_right] = i
                     n_left += left
                     n_right += np.int32(1) - left
                 for k in range(first[j], n_left):
-                    if column[rows[k]] > low[j]:
-                        low[j] = column[rows[k]]
+                    x = column[rows[k]]
+                    low[j] = max(low[j], x)  # stays as it is where x is NaN
                 for k in range(n_right):
-                    if column[others[k]] < high[j]:
-                        high[j] = column[others[k]]
+                    x = column[others[k]]
+                    high[j] = min(high[j], x)
             else:
                 for k in range(first[j], last[j]):
                     x = column[rows[k]]

@@ -35,6 +35,32 @@ class Verdict:
     smooth_drop: float = 0.0
 
 
+class Outlook:
+    """Which ways of making candidates have lost so much that a smaller one cannot be wanted any more.
+
+    Parameters
+    ----------
+    allowed : float, optional
+        Largest loss of score; None where a budget decides, for which every size may be wanted.
+    """
+
+    def __init__(self, allowed: float | None) -> None:
+        self.allowed = allowed
+        self._least: dict[tuple[str, int], float] = {}
+
+    def note(self, key: Key, drop: float, error: float) -> None:
+        """A candidate lost `drop`, give or take three times `error`."""
+        place = key.way, key.size
+        self._least[place] = min(self._least.get(place, np.inf), drop - 3 * _known(error))
+
+    def is_hopeless(self, way: str) -> bool:
+        """Whether the two smallest of the way are surely twice as far down as is allowed, however they are finished."""
+        sizes = sorted(size for name, size in self._least if name == way)[:2]
+        if self.allowed is None or len(sizes) < 2:
+            return False
+        return all(self._least[way, size] > 2 * self.allowed for size in sizes)
+
+
 def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
     """The verdicts with drops that never fall as a model of one kind gets smaller.
 

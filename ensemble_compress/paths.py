@@ -36,6 +36,9 @@ AVERAGED_TREES = 100
 """As many trees of an average are taken to begin with; more cost in proportion."""
 
 
+Stop = Callable[[str], bool]
+"""Asked before the next size of a way: whether no smaller one is wanted."""
+
 Stage = tuple[Any, "Made"]
 """An algorithm, and the forest after it."""
 
@@ -99,40 +102,58 @@ def sizes_below(largest: int, smallest: int) -> list[int]:
     return [n for n in dict.fromkeys(sizes) if n <= largest]
 
 
-def auto_path(teacher: Forest, data: Data, random_state: int = 0) -> Iterator[Candidate]:
-    """Yield the candidates that `steps="auto"` chooses among, large to small within each way of making them."""
+def auto_path(
+    teacher: Forest, data: Data, random_state: int = 0, stop: Stop = lambda way: False
+) -> Iterator[Candidate]:
+    """Yield the candidates that `steps="auto"` chooses among, large to small within each way of making them.
+
+    Parameters
+    ----------
+    teacher : Forest
+        What is compressed.
+    data : Data
+        Rows, labels and the teacher's answers.
+    random_state : int
+        Seed of the synthetic rows.
+    stop : callable
+        Told the way ("trees", "rounds", "nodes") before each next size of it; where it says True the way ends.
+    """
     simplified = Made(Simplify(), lambda: teacher, data)
     simple = simplified()
     yield from _finished(WHOLE, 0, [(Simplify(), simplified)], data)
     if simple.n_trees == 0:
         return
     if teacher.divisor > 1:
-        yield from _tree_path(simple, data)
+        yield from _tree_path(simple, data, stop)
     else:
-        yield from _round_path(teacher, data)
-    yield from _node_path(simple, data, random_state)
+        yield from _round_path(teacher, data, stop)
+    yield from _node_path(simple, data, random_state, stop)
 
 
-def _tree_path(simple: Forest, data: Data) -> Iterator[Candidate]:
+def _tree_path(simple: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
     """Fewer and fewer trees of an average, as they are."""
     began = time.perf_counter()
     order = PruneTrees().order(simple, data)
     seconds = time.perf_counter() - began
     for n_trees in sizes_below(simple.n_trees - 1, 1)[::2]:
+        if stop("trees"):
+            return
         kept = keep_trees(simple, np.sort(order[:n_trees]))
         stages: list[Stage] = [(PruneTrees(n_trees=n_trees), Made.already(kept, seconds))]
         yield from _finished("trees", n_trees, stages, data)
 
 
-def _round_path(teacher: Forest, data: Data) -> Iterator[Candidate]:
+def _round_path(teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
     """The first rounds of a booster, as they are: what early stopping would have left."""
     a_round = teacher.n_outputs if teacher.values.shape[1] == 1 else 1
     for n_rounds in sizes_below(teacher.n_trees // a_round - 1, 1)[::2]:
+        if stop("rounds"):
+            return
         first = PruneTrees(n_trees=n_rounds * a_round, method="first")
         yield from _finished("rounds", n_rounds, [(first, Made(first, lambda: teacher, data))], data)
 
 
-def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candidate]:
+def _node_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
     """Fewer and fewer leaves, refitted."""
     start: Forest = simple
     first: list[Stage] = []
@@ -150,6 +171,8 @@ def _node_path(simple: Forest, data: Data, random_state: int) -> Iterator[Candid
     for size, (pruned, seconds) in zip(sizes, _timed(pruner.path(start, data, sizes)), strict=False):
         stages: list[Stage] = [*first, (replace(pruner, max_leaves=size), Made.already(pruned, seconds))]
         yield from _finished("nodes", size, stages, data)
+        if stop("nodes"):
+            return
 
 
 def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Iterator[Candidate]:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.calibration import as_data, indexable
-from ensemble_compress.choice import Verdict, choose, smoothed
+from ensemble_compress.choice import Outlook, Verdict, choose, smoothed
 from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
@@ -26,7 +26,7 @@ from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, sp
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
-from ensemble_compress.paths import Candidate, Key, Made, auto_path, list_path, stage_key
+from ensemble_compress.paths import SHARED, Candidate, Key, Made, Stop, auto_path, list_path, stage_key
 from ensemble_compress.readers import read
 from ensemble_compress.report import PathPoint, Step, make_report
 
@@ -169,7 +169,7 @@ class Run:
             verdicts,
             sizes_of,
             LOSSLESS,
-            self._allowed(verdicts),
+            self._allowed(verdicts[LOSSLESS].score),
             self.options.max_bytes,
             self.options.confidence,
         )
@@ -184,23 +184,33 @@ class Run:
         with _progress(self.options.verbose) as progress:
             bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
 
-            def advance(work: Callable[[Any], Any], given: Any) -> Any:
-                found = work(given)
+            def judge(one: Round) -> dict[Key, tuple[float, float, float, Answers]]:
+                found = self._judge_round(one)
                 progress.advance(bar)
                 return found
 
-            jobs = [delayed(advance)(self._judge_round, one) for one in rounds.rounds]
-            jobs.append(delayed(advance)(self._final_candidates, rounds.final))
-            *by_round, candidates = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
-        everywhere = [key for key in candidates if all(key in judged for judged in by_round)]
+            by_round = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(judge)(one) for one in rounds.rounds)
+            judged = {key for key in by_round[0] if all(key in found for found in by_round)}
+            candidates = self._final_candidates(rounds.final, judged)
+            progress.advance(bar)
         return {
-            key: _Judged(*zip(*(judged[key] for judged in by_round), strict=True)) for key in everywhere
+            key: _Judged(*zip(*(found[key] for found in by_round), strict=True)) for key in candidates
         }, candidates
 
-    def _final_candidates(self, data: Data) -> dict[Key, Candidate]:
-        candidates = {candidate.key: candidate for candidate in self._path(self.teacher, data)}
-        for candidate in candidates.values():
-            candidate.build()
+    def _final_candidates(self, data: Data, judged: set[Key]) -> dict[Key, Candidate]:
+        """The candidates made from all rows, of those keys that were judged."""
+        smallest: dict[str, int] = {}
+        for key in judged:
+            smallest[key.way] = min(key.size, smallest.get(key.way, key.size))
+        candidates: dict[Key, Candidate] = {}
+
+        def stop(way: str) -> bool:
+            return way not in smallest or Key(way, smallest[way], SHARED) in candidates
+
+        for candidate in self._path(self.teacher, data, stop):
+            if candidate.key in judged:
+                candidate.build()
+                candidates[candidate.key] = candidate
         return candidates
 
     def _rounds(self) -> Rounds:
@@ -231,19 +241,22 @@ class Run:
         part = Task(again.model, again.forest, task.data.take(keep), X, y, task.random_state, task.n_jobs)
         return make_rounds(part, task.data.take(hold))
 
-    def _path(self, teacher: Forest, data: Data) -> Iterator[Candidate]:
+    def _path(self, teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
         if self.options.steps == "auto":
-            return auto_path(teacher, data, self.seed)
+            return auto_path(teacher, data, self.seed, stop)
         return list_path(self.options.steps, teacher, data)
 
     def _judge_round(self, one: Round) -> dict[Key, tuple[float, float, float, Answers]]:
         """What one round says of each candidate: the loss of score, the score, the loss's standard error, the answers."""
         judged = {}
         reference = self.judge.score(one.reference, one.judge)
-        for candidate in self._path(one.teacher, one.fit):
+        outlook = Outlook(self._allowed(reference) if self.options.max_bytes is None else None)
+        for candidate in self._path(one.teacher, one.fit, outlook.is_hopeless):
             answers = Answers.of(candidate.build(), one.judge.X)
             score = self.judge.score(answers, one.judge)
-            judged[candidate.key] = (reference - score, score, self._error(one, answers), _compact(answers))
+            error = self._error(one, answers)
+            outlook.note(candidate.key, reference - score, error)
+            judged[candidate.key] = (reference - score, score, error, _compact(answers))
         return judged
 
     def _error(self, one: Round, answers: Answers) -> float:
@@ -270,11 +283,11 @@ class Run:
         scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
         return float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
 
-    def _allowed(self, verdicts: dict[Key, Verdict]) -> float | None:
-        """The loss that is allowed, in units of the score."""
+    def _allowed(self, reference: float) -> float | None:
+        """The loss that is allowed where the teacher scores `reference`, in units of the score."""
         if self.tolerance is None or not self.options.relative:
             return self.tolerance
-        return self.tolerance * abs(verdicts[LOSSLESS].score)
+        return self.tolerance * abs(reference)
 
     def _model(
         self,
@@ -321,7 +334,7 @@ class Run:
             scoring=self.judge.name,
             score=(verdicts[LOSSLESS].score, verdicts[key].score),
             reference=rounds.reference,
-            tolerance=self._allowed(verdicts),
+            tolerance=self._allowed(verdicts[LOSSLESS].score),
             max_bytes=self.options.max_bytes,
             target=self.options.target,
             steps=tuple(steps),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ensemble_compress.choice import Verdict, best_that_fits, smoothed, within_tolerance
+from ensemble_compress.choice import Outlook, Verdict, best_that_fits, smoothed, within_tolerance
 from ensemble_compress.paths import STEPS, Key
 
 
@@ -73,3 +73,27 @@ def test_a_budget_takes_the_best_that_fits_and_the_smaller_among_equals() -> Non
     assert best_that_fits(verdicts, sizes, 300) == nodes(30)
     assert best_that_fits(verdicts, sizes, 50) == nodes(5)
     assert best_that_fits(verdicts, sizes, 49) is None
+
+
+def test_a_way_is_hopeless_when_its_two_smallest_have_surely_lost_twice_what_is_allowed() -> None:
+    outlook = Outlook(0.01)
+    outlook.note(nodes(10), 0.05, 0.009)
+    assert not outlook.is_hopeless("nodes")
+    outlook.note(nodes(8), 0.06, 0.009)
+    assert outlook.is_hopeless("nodes")
+    assert not outlook.is_hopeless("trees")
+
+
+def test_a_way_is_not_hopeless_while_one_finish_of_a_size_may_do() -> None:
+    outlook = Outlook(0.01)
+    for size in (10, 8):
+        outlook.note(nodes(size), 0.5, 0.0)
+    outlook.note(Key("nodes", 8, "5 bits"), 0.05, 0.02)
+    assert not outlook.is_hopeless("nodes")
+
+
+def test_where_a_budget_decides_every_size_may_be_wanted() -> None:
+    outlook = Outlook(None)
+    for size in (10, 8):
+        outlook.note(nodes(size), 0.5, float("nan"))
+    assert not outlook.is_hopeless("nodes")
