@@ -73,16 +73,10 @@ def targets(forest: Forest, data: Data, mix: float) -> NDArray[np.float64]:
     return taught if data.y is None or mix == 1 else (1 - mix) * _labels(forest, data) + mix * taught
 
 
-def predictions(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
-    """What a teacher says to its student: a probability for each class, or the predicted value."""
-    answer = forest.probabilities(margin) if forest.is_classifier else LINKS[forest.link](margin)
-    return answer.astype(np.float64)
-
-
 def _answers(forest: Forest, data: Data) -> NDArray[np.float64]:
     """The teacher's answers as the forest's outputs say them, shape (n_rows, n_outputs)."""
     if data.teacher is None:
-        answers = predictions(forest, forest.margin(data.X))
+        answers = forest.answers(forest.margin(data.X))
     else:
         answers = data.teacher
     n_answers = forest.n_outputs if forest.classes is None else len(forest.classes)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit, predictions, targets, to_additive
+from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.algorithms.transfer_rows import transfer_rows
 from ensemble_compress.data import Data
@@ -156,7 +156,7 @@ class PruneNodes:
 
 def _taught(forest: Forest, data: Data) -> Data:
     """`data` with the answers of `forest` itself where the teacher's are not known."""
-    return data if data.teacher is not None else data.with_teacher(predictions(forest, forest.margin(data.X)))
+    return data if data.teacher is not None else data.with_teacher(forest.answers(forest.margin(data.X)))
 
 
 class _Pruning:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from ensemble_compress.algorithms.leaf_fit import predictions
 from ensemble_compress.data import Data
 from ensemble_compress.errors import EnsembleCompressError
 from ensemble_compress.forest import Forest
@@ -67,12 +66,14 @@ class Clone:
 
     def answers(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Its answers: probabilities, or predicted values."""
-        return predictions(self.forest, self.forest.margin(X))
+        return self.forest.answers(self.forest.margin(X))
 
     @property
     def has_bags(self) -> bool:
         """Whether each of its trees left rows out that are known."""
-        return bool(getattr(self.model, "bootstrap", False)) and hasattr(self.model, "estimators_samples_")
+        if not getattr(self.model, "bootstrap", False) or not hasattr(self.model, "estimators_samples_"):
+            return False
+        return self.forest.divisor == self.forest.n_trees == len(self.model.estimators_)
 
 
 def can_be_cloned(task: Task) -> bool:
@@ -147,9 +148,9 @@ def answers_for_rounds(
     did not see a row; any other teacher is trained again without each pair of folds. Where half of the rows are not
     enough for that, the clone of the round answers itself: None.
     """
+    taught: list[NDArray[np.float64] | None] = []
     if clones[0].has_bags:
         every = np.arange(task.data.n_rows)
-        taught = []
         for one, judged in zip(clones, folds, strict=True):
             rows = np.setdiff1d(every, judged)
             full = np.full((task.data.n_rows, one.forest.n_outputs), np.nan)
@@ -162,7 +163,6 @@ def answers_for_rounds(
     except CloneError:
         return [None] * len(folds)
     without = dict(zip(pairs, both, strict=True))
-    taught = []
     for k in range(len(folds)):
         others = [j for j in range(len(folds)) if j != k]
         taught.append(

@@ -285,6 +285,11 @@ class Forest:
             return np.hstack([1 - answer, answer])
         return predict.as_distributions(answer) if self.link == "identity" else answer
 
+    def answers(self, margin: NDArray[Any]) -> NDArray[np.float64]:
+        """What margins say, as float64: the probability of each class, or the predicted values."""
+        found = self.probabilities(margin) if self.is_classifier else predict.LINKS[self.link](margin)
+        return np.asarray(found, np.float64)
+
     def to_text(self, max_nodes: int = 200) -> str:
         """The trees as indented text, a line a node, at most `max_nodes` of them."""
         return to_text(self, max_nodes)

@@ -12,7 +12,6 @@ from sklearn.metrics import check_scoring
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError, ParameterError
 from ensemble_compress.forest import Forest
-from ensemble_compress.measure import answers
 
 N_RESAMPLES = 200
 
@@ -37,7 +36,7 @@ class Answers:
         """The answers of a forest."""
         margin = forest.margin(X)
         codes = forest.decide(margin) if forest.is_classifier else None
-        return cls(answers(forest, margin), codes)
+        return cls(forest.answers(margin), codes)
 
 
 class Judge:

@@ -14,32 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from ensemble_compress import predict, sizes
+from ensemble_compress import sizes
 from ensemble_compress.forest import Forest
 
 MAX_TIMED_ROWS = 10_000
 """Batches longer than this say nothing new about the time a row."""
 
 MAX_REPEATS = 1000
-
-
-def answers(forest: Forest, margin: NDArray[Any]) -> NDArray[np.float64]:
-    """What `forest` predicts where its margins are `margin`, shape (n_rows, n_classes) or (n_rows, n_outputs) float64.
-
-    Parameters
-    ----------
-    forest : Forest
-        The model.
-    margin : ndarray of shape (n_rows, n_outputs)
-        Its margins.
-
-    Returns
-    -------
-    ndarray
-        One probability a class for a classifier, the predicted values otherwise.
-    """
-    found = forest.probabilities(margin) if forest.is_classifier else predict.LINKS[forest.link](margin)
-    return np.asarray(found, np.float64)
 
 
 def scores(
@@ -111,10 +92,10 @@ def label_scores(
     """
     margin = forest.margin(X)
     if forest.classes is None:
-        return scores(answers(forest, margin), y, weight)
+        return scores(forest.answers(margin), y, weight)
     code = {label: c for c, label in enumerate(forest.classes.tolist())}
     codes = np.array([code[label] for label in np.asarray(y).tolist()], np.intp)
-    return scores(answers(forest, margin), codes, weight, classes=forest.classes, codes=forest.decide(margin))
+    return scores(forest.answers(margin), codes, weight, classes=forest.classes, codes=forest.decide(margin))
 
 
 def _regression_scores(answers: NDArray[Any], y: NDArray[Any], weight: Any) -> dict[str, Any]:
@@ -216,7 +197,7 @@ def agreement(
         ours, theirs, margins = student_answers, teacher_answers, None
         labels = theirs.argmax(axis=1), ours.argmax(axis=1)
     else:
-        ours, theirs = answers(student, student_margin), answers(teacher, teacher_margin)
+        ours, theirs = student.answers(student_margin), teacher.answers(teacher_margin)
         alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
         margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
         labels = _codes(teacher, teacher_margin), _codes(student, student_margin)

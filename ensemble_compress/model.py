@@ -151,7 +151,7 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         float_input: bool = True,
         verify: bool = False,
     ) -> list[Path]:
-        """Write the model in the form that the file's suffix names.
+        """Write the model in the form that the file's suffix names, and note the file's bytes on the report.
 
         ``.h`` a single C header, ``.c`` a C source with its header beside it, ``.so`` / ``.dylib`` / ``.dll`` our shared
         library, ``.treelite.so`` a Treelite model compiled by TL2cgen.
@@ -178,7 +178,7 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         """
         from ensemble_compress.writers import export_forest
 
-        return export_forest(
+        files = export_forest(
             self.forest,
             Path(path),
             target=target,
@@ -187,6 +187,10 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
             float_input=float_input,
             verify=verify,
         )
+        if self.report is not None:
+            written = {file.name: file.stat().st_size for file in files}
+            self.report = self.report.with_bytes(**written)
+        return files
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model and its report to a `.forest` file.

@@ -306,7 +306,7 @@ def _scores(forest: Forest, margin: NDArray[Any], answers: NDArray[Any] | None, 
     if data.y is None:
         return {}
     codes = forest.decide(margin) if answers is None and forest.is_classifier else None
-    found = measure.answers(forest, margin) if answers is None else np.asarray(answers)
+    found = forest.answers(margin) if answers is None else np.asarray(answers)
     return measure.scores(found, data.y, data.weight, classes=forest.classes, codes=codes)
 
 

@@ -150,7 +150,9 @@ class Run:
     # -- with a choice ----------------------------------------------------------------------------------------
 
     def _chosen(self) -> CompressedModel:
-        rounds = self._rounds()
+        with _progress(self.options.verbose) as progress:
+            progress.add_task("training the teacher again", total=None)
+            rounds = self._rounds()
         # Thousands of fits of a few rows each: OpenMP's threads would wait for each other longer than they work.
         with threadpool_limits(1, user_api="openmp"):
             return self._choice_from(rounds)

@@ -26,7 +26,7 @@ NAMES = {
     "own_batch": "a row in a batch, own library",
     "own_single": "one row alone, own library",
 }
-"""How a table names a measure; others are shown by their key, underscores as spaces."""
+"""How a table names a measure; others are shown by their key, underscores as spaces, and exported files by their names."""
 
 
 def name(key: str) -> str:
@@ -42,7 +42,7 @@ def name(key: str) -> str:
     >>> name("r2"), name("log_loss")
     ('R2', 'log loss')
     """
-    return NAMES.get(key, key.replace("_", " "))
+    return NAMES.get(key, key if "." in key else key.replace("_", " "))
 
 
 def number(value: object) -> str:

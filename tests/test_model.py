@@ -100,3 +100,12 @@ def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
 
 def test_its_text_says_what_is_inside() -> None:
     assert repr(ec.pack(zoo.trained("random forest gaps"))).startswith("CompressedModel(Forest(5 trees, ")
+
+
+def test_the_report_knows_the_bytes_of_what_was_exported(tmp_path: Path) -> None:
+    model = ec.pack(zoo.trained("random forest text"))
+    files = [*model.export(tmp_path / "small_one.c"), *model.export(tmp_path / "other.h")]
+    assert len(files) == 3
+    for file in files:
+        assert model.report.student.bytes[file.name] == file.stat().st_size
+        assert f"{file.name} " in str(model.report)
