@@ -125,7 +125,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Compress two models of handwritten digits and run what comes out. Needs no data; takes less than a minute.
+    """Compress two models of handwritten digits and run what comes out. Needs no data; takes about a minute.
 
     Trains a random forest of 300 trees and a gradient-boosted model, compresses both under a loss of accuracy of at
     most 0.005, writes each as a C header and as a shared library, runs those, and checks that every test row gets the
@@ -234,10 +234,11 @@ def compress(
     """
     import ensemble_compress as ec
     from ensemble_compress import cli_files
+    from ensemble_compress.cli_steps import parse_steps
 
     outputs = output or []
-    cli_files.check_outputs(outputs)
-    chosen_steps = cli_files.parse_steps(steps)
+    cli_files.check_outputs(outputs, target, name)
+    chosen_steps = parse_steps(steps)
     opened = cli_files.open_model(model, trust_pickle)
     columns = cli_files.Columns(target_column, weight_column, labels)
     X, y, weight = cli_files.labelled_rows(data, columns, opened.forest)
@@ -309,7 +310,7 @@ def export(
     """
     from ensemble_compress import cli_files
 
-    cli_files.check_outputs([output])
+    cli_files.check_outputs([output], target, name)
     small = cli_files.as_compressed(cli_files.open_model(model, trust_pickle))
     _write(
         small,
@@ -352,7 +353,7 @@ def predict(
     forest = opened.forest
     table = cli_files.open_table(data)
     if target_column is not None:
-        table = table.drop(columns=cli_files.column(table, target_column, data).name)
+        table = table.drop(columns=cli_files.require_column(table, target_column, data))
     margin = forest.margin(cli_files.rows(table, forest, data))
     columns = cli_files.predictions(forest, margin, proba)
     cli_files.write_table(columns, output)

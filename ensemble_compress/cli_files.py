@@ -1,6 +1,5 @@
 """Files of the command line: models and tables in, predictions out, checked at the door with the file named."""
 
-import ast
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ensemble_compress.errors import InputError, MissingPackageError, ParameterE
 from ensemble_compress.forest import Forest
 from ensemble_compress.predict import LINKS
 from ensemble_compress.readers import files
+from ensemble_compress.writers import check_export
 
 OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so")
 """Suffixes that a compressed model can be written to; the longest match counts."""
@@ -122,13 +122,19 @@ def column(table: Any, name: str, path: Path) -> Any:
     path : Path
         The table's file, for the message.
     """
-    if name not in table.columns:
-        raise InputError(f"{path} has no column {name!r}; it has {_some(list(table.columns))}")
+    require_column(table, name, path)
     if table[name].isna().any():
         raise InputError(
             f"column {name!r} of {path} is empty in {int(table[name].isna().sum())} row(s); drop those rows"
         )
     return table[name]
+
+
+def require_column(table: Any, name: str, path: Path) -> str:
+    """The name of a column that the table has."""
+    if name not in table.columns:
+        raise InputError(f"{path} has no column {name!r}; it has {_some(list(table.columns))}")
+    return name
 
 
 def rows(table: Any, forest: Forest, path: Path) -> Any:
@@ -244,13 +250,25 @@ def labelled_rows(path: Path, columns: Columns, forest: Forest) -> tuple[Any, ND
     forest : Forest
         The model that will read the rows.
     """
+    if columns.weight == columns.target:
+        raise ParameterError(
+            f"column {columns.target!r} cannot be both the target and the weight; name two columns"
+        )
     table = open_table(path)
     y = targets(column(table, columns.target, path), forest, path, columns.labels)
     others = table.drop(columns=columns.target)
     if columns.weight is None:
         return rows(others, forest, path), y, None
-    weight = column(table, columns.weight, path).to_numpy(np.float64)
+    weight = _numbers(column(table, columns.weight, path), path)
     return rows(others.drop(columns=columns.weight), forest, path), y, weight
+
+
+def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
+    if not _pandas().api.types.is_numeric_dtype(values):
+        raise InputError(
+            f"the weight {values.name!r} of {path} holds {_some(list(values.unique()))}; expected numbers"
+        )
+    return np.asarray(values, np.float64)
 
 
 def validation_rows(text: str | None, columns: Columns, forest: Forest) -> Any:
@@ -334,13 +352,17 @@ def write_table(columns: dict[str, Any], path: Path | None) -> None:
         table.to_csv(path, index=False)
 
 
-def check_outputs(paths: Sequence[Path]) -> None:
+def check_outputs(paths: Sequence[Path], target: str, name: str) -> None:
     """Refuse what cannot be written before the work begins.
 
     Parameters
     ----------
     paths : sequence of Path
         Files to be written.
+    target : str
+        What they have to run on.
+    name : str
+        Prefix of the C names.
     """
     for path in paths:
         if not path.name.endswith(OUTPUTS):
@@ -349,42 +371,7 @@ def check_outputs(paths: Sequence[Path]) -> None:
             raise ParameterError(f"{path}: the folder {path.parent} does not exist; make it first")
         if not os.access(path.parent, os.W_OK):
             raise ParameterError(f"{path}: the folder {path.parent} cannot be written to")
-
-
-def parse_steps(text: str) -> Any:
-    """The value of `--steps`: "auto", "lossless", or algorithms as they are written in Python.
-
-    Parameters
-    ----------
-    text : str
-        For example `PruneNodes(max_leaves=200), QuantizeLeaves(bits=8)`. Nothing is executed: names are looked up
-        among the algorithms, parameters have to be literals.
-
-    Examples
-    --------
-    >>> parse_steps("auto")
-    'auto'
-    """
-    if text in ("auto", "lossless"):
-        return text
-    from ensemble_compress import algorithms
-
-    known = {kind.__name__: kind for kind in algorithms.ALGORITHMS}
-    try:
-        calls = ast.parse(f"[{text}]", mode="eval").body.elts  # type: ignore[attr-defined]
-        if not calls:
-            raise ValueError("it names none")
-        return [_parse_step(call, known) for call in calls]
-    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
-        raise ParameterError(
-            f"--steps {text!r} cannot be read ({error}); expected auto, lossless or algorithms such as"
-            f" 'Simplify(), QuantizeLeaves(bits=8)'; known are {', '.join(sorted(known))}"
-        ) from error
-
-
-def _parse_step(call: ast.expr, known: dict[str, Any]) -> Any:
-    given = call.keywords if isinstance(call, ast.Call) and not call.args else []
-    name = call.func if isinstance(call, ast.Call) and not call.args else call
-    if not isinstance(name, ast.Name) or name.id not in known:
-        raise ValueError(f"{ast.unparse(call)} is no algorithm")
-    return known[name.id](**{str(k.arg): ast.literal_eval(k.value) for k in given})
+        if path.is_dir():
+            raise ParameterError(f"{path} is a folder; expected the name of a file")
+        if path.suffix != ".forest":
+            check_export(path, target, name)

@@ -18,7 +18,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from typer.testing import CliRunner
 
 import ensemble_compress as ec
-from ensemble_compress import cli, cli_files
+from ensemble_compress import cli, cli_files, cli_steps
 from ensemble_compress.writers import toolchain
 
 RANDOM = np.random.default_rng(0)
@@ -321,6 +321,32 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(files, tmp_
     compress = ("compress", files / "model.json", "-d", tmp_path / "not even there.csv", "-t", "sold", "-o")
     assert "expected a name that ends in .forest, .h, .c" in refusal(*compress, tmp_path / "model.exe")
     assert "does not exist; make it first" in refusal(*compress, tmp_path / "folder" / "model.h")
+    (tmp_path / "folder.h").mkdir()
+    assert "is a folder; expected the name of a file" in refusal(*compress, tmp_path / "folder.h")
+    assert "expected a C identifier" in refusal(*compress, tmp_path / "model.h", "--name", "int")
+    library = (*compress, tmp_path / "model.so", "--target", "cortex-m4")
+    assert "a shared library for cortex-m4 cannot be written yet" in refusal(*library)
+
+
+def test_a_weight_that_is_no_number_or_the_target_itself_is_refused(files, tmp_path):
+    TRAIN.assign(trust="much").to_csv(tmp_path / "rows.csv", index=False)
+    compress = (
+        "compress",
+        files / "model.json",
+        "-d",
+        tmp_path / "rows.csv",
+        "-t",
+        "sold",
+        "--weight-column",
+    )
+    assert "cannot be both the target and the weight; name two columns" in refusal(*compress, "sold")
+    assert "holds 'much'; expected numbers" in refusal(*compress, "trust")
+
+
+def test_predictions_leave_a_target_with_gaps_out(files, tmp_path):
+    TEST.assign(sold=TEST["sold"].where(TEST["age"] > 0)).to_csv(tmp_path / "gaps.csv", index=False)
+    expected = run("predict", files / "model.json", "-d", files / "test.csv", "-t", "sold").stdout
+    assert expected == run("predict", files / "model.json", "-d", tmp_path / "gaps.csv", "-t", "sold").stdout
 
 
 def test_debug_shows_the_traceback(files, monkeypatch):
@@ -337,8 +363,8 @@ def test_debug_shows_the_traceback(files, monkeypatch):
 
 def test_steps_are_read_as_they_are_written_in_python():
     expected = [ec.algorithms.Simplify(), ec.algorithms.QuantizeLeaves(bits=8)]
-    assert cli_files.parse_steps("Simplify, QuantizeLeaves(bits=8)") == expected
-    assert cli_files.parse_steps("lossless") == "lossless"
+    assert cli_steps.parse_steps("Simplify, QuantizeLeaves(bits=8)") == expected
+    assert cli_steps.parse_steps("lossless") == "lossless"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +382,7 @@ def test_steps_are_read_as_they_are_written_in_python():
 )
 def test_steps_that_are_none_are_refused_and_nothing_runs(text, capsys):
     with pytest.raises(ec.errors.ParameterError, match=r"cannot be read .*known are .*Simplify"):
-        cli_files.parse_steps(text)
+        cli_steps.parse_steps(text)
     assert capsys.readouterr().out == ""
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.tables import Optimize
-from ensemble_compress.writers.c import write_c
+from ensemble_compress.writers.c import check_name, write_c
 from ensemble_compress.writers.shared_library import write_shared_library
 from ensemble_compress.writers.treelite import write_treelite_library
 from ensemble_compress.writers.verify import verify_c, verify_shared_library, verify_treelite_library
 
-__all__ = ["TARGETS", "export_forest"]
+__all__ = ["TARGETS", "check_export", "export_forest"]
 
 HOST = "cpu"
 TARGETS = (
@@ -20,6 +20,40 @@ TARGETS = (
 C_SUFFIXES = (".h", ".c")
 LIBRARY_SUFFIXES = (".so", ".dylib", ".dll")
 TREELITE_SUFFIXES = tuple(f".treelite{suffix}" for suffix in LIBRARY_SUFFIXES)
+
+
+def check_export(path: Path, target: str, name: str) -> None:
+    """Refuse what `export_forest` could not write, before any work is done for it.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written.
+    target : str
+        What it has to run on.
+    name : str
+        What all names of a C source begin with.
+
+    Raises
+    ------
+    ParameterError
+        The suffix, the target or the name is none that can be written.
+    """
+    if target not in TARGETS:
+        raise ParameterError(f"target is {target!r}; expected one of {', '.join(TARGETS)}")
+    file_name = path.name.lower()
+    if file_name.endswith(C_SUFFIXES):
+        check_name(name)
+    elif not file_name.endswith(LIBRARY_SUFFIXES):
+        raise ParameterError(
+            f"{path.name!r} has no suffix that can be written; expected one of"
+            f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES))}"
+        )
+    elif target != HOST:
+        raise ParameterError(
+            f"a shared library for {target} cannot be written yet; export C source (.h or .c) and compile it for"
+            f" {target}, or use target={HOST!r}"
+        )
 
 
 def export_forest(
@@ -67,24 +101,13 @@ def export_forest(
         A compiler is needed and missing or failed, or what it made answers differently.
     """
     path = Path(path)
-    if target not in TARGETS:
-        raise ParameterError(f"target is {target!r}; expected one of {', '.join(TARGETS)}")
+    check_export(path, target, name)
     file_name = path.name.lower()
     if file_name.endswith(C_SUFFIXES):
         files = write_c(forest, path, name=name, float_input=float_input, optimize=optimize)
         if verify:
             verify_c(forest, files, name=name, float_input=float_input)
         return files
-    if not file_name.endswith(LIBRARY_SUFFIXES):
-        raise ParameterError(
-            f"{path.name!r} has no suffix that can be written; expected one of"
-            f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES))}"
-        )
-    if target != HOST:
-        raise ParameterError(
-            f"a shared library for {target} cannot be written yet; export C source (.h or .c) and compile it for"
-            f" {target}, or use target={HOST!r}"
-        )
     if file_name.endswith(TREELITE_SUFFIXES):
         write_treelite_library(forest, path)
         if verify:

@@ -80,7 +80,7 @@ def to_c(
     >>> "int door_predict(const door_input_t *row)" in files["door.h"]
     True
     """
-    _check_name(name)
+    check_name(name)
     file_name = file_name or name
     input = input or ("float" if float_input else "int16")
     tables = c_tables(forest, input, optimize)
@@ -160,7 +160,14 @@ def write_c(
     return [path.with_name(file_name) for file_name in texts]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what C does not take for the beginning of names.
+
+    Parameters
+    ----------
+    name : str
+        What is asked for.
+    """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name, re.ASCII) or name in KEYWORDS.split():
         raise ParameterError(
             f"name is {name!r}; expected a C identifier: letters, digits and underscores, a letter first, no keyword"
