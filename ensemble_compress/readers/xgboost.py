@@ -33,9 +33,11 @@ OBJECTIVES = {
     "reg:squaredlogerror": "identity",
     "reg:pseudohubererror": "identity",
     "reg:absoluteerror": "identity",
+    "reg:quantileerror": "identity",
     "reg:logistic": "sigmoid",
     "binary:logistic": "sigmoid",
     "binary:logitraw": "sigmoid",
+    "binary:hinge": "step",
     "multi:softprob": "softmax",
     "multi:softmax": "softmax",
     "count:poisson": "exp",
@@ -165,9 +167,9 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
         raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {MAX_OUTPUTS}")
     labels = _labels_of(speaker, objective, n_outputs, learner)
     model, weights = _trees_of(booster)
-    bias = _bias_of(parameters, objective, link, n_outputs)
-    n_trees = _count_trees(learner, model, speaker)
     sections = model.sections("trees")
+    bias = _bias_of(parameters, objective, link, n_outputs, not sections)
+    n_trees = _count_trees(learner, model, speaker)
     trees = [read_tree(tree, weights[t], n_outputs) for t, tree in enumerate(sections[:n_trees])]
     others: dict[str, Any] = {}
     if all(tree.values.shape[1] == 1 for tree in trees):
@@ -205,9 +207,13 @@ def _labels_of(speaker: Speaker, objective: str, n_outputs: int, learner: Sectio
         raise UnsupportedModelError(
             f"{learner.where}: a classifier with the objective {objective!r} cannot be read"
         )
-    if speaker.is_classifier is not None:
-        return speaker.labels
-    return np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    labels = np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    if speaker.is_classifier is None or objective == "multi:softmax":
+        return labels if speaker.labels is None else speaker.labels
+    if speaker.labels is not None and len(speaker.labels) < 2 and not is_multiclass:
+        # Fitted on one class, XGBoost still answers for two, of which it calls the first 0.
+        return np.arange(2)
+    return speaker.labels
 
 
 def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
@@ -232,9 +238,14 @@ def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
     return model, np.append(weights, np.ones(n_trees - len(weights), np.float32))
 
 
-def _bias_of(parameters: Section, objective: str, link: str, n_outputs: int) -> NDArray[np.float32]:
+def _bias_of(
+    parameters: Section, objective: str, link: str, n_outputs: int, has_no_trees: bool
+) -> NDArray[np.float32]:
     """The base score as a margin: float32, each step rounded as XGBoost rounds it."""
     text = parameters.text("base_score")
+    if has_no_trees and text.startswith("[") and parameters.count("boost_from_average", 0):
+        # XGBoost (3.1 and 3.2) never turns a base score that it was to estimate and did not into a margin.
+        link = "identity"
     try:
         score = np.array([float(part) for part in text.strip("[]").split(",")], np.float32)
     except ValueError as error:

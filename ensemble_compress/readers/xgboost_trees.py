@@ -7,7 +7,6 @@ the chosen codes right there and left here, so its children are swapped.
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.nodes import NO_SETS, CategorySets, make_sets
 from ensemble_compress.readers.assemble import Tree
 from ensemble_compress.readers.document import Section
@@ -34,7 +33,8 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
     n_nodes, width = parameters.count("num_nodes"), max(1, parameters.count("size_leaf_vector", 1))
     left = section.numbers("left_children", np.int64, n_nodes)
     right = section.numbers("right_children", np.int64, n_nodes)
-    cover = section.numbers("sum_hessian", np.float32, n_nodes).astype(np.float64)
+    knows_cover = width == 1 or "sum_hessian" in section
+    cover = section.numbers("sum_hessian", np.float32, n_nodes) if knows_cover else np.zeros(n_nodes)
     default_left = section.numbers("default_left", np.int8, n_nodes) != 0
     condition = section.numbers("split_conditions", np.float32, n_nodes)
     if width == 1:
@@ -44,14 +44,16 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
         values = _vectors_of(section, left, right, width, n_outputs)
     category_set, sets = _sets_of(section, left)
     swapped = category_set >= 0
+    # Before 3.0 a categorical split has the condition NaN.
+    threshold = np.where(swapped, 0.0, np.nextafter(condition, np.float32(-np.inf)).astype(np.float64))
     return Tree(
         left=np.where(swapped, right, left),
         right=np.where(swapped, left, right),
         feature=section.numbers("split_indices", np.int64, n_nodes),
-        threshold=np.nextafter(condition, np.float32(-np.inf)).astype(np.float64),
+        threshold=threshold,
         nan_left=default_left != swapped,
         values=values * weight,
-        cover=cover,
+        cover=cover.astype(np.float64),
         node_id=np.arange(n_nodes),
         category_set=category_set,
         sets=sets,
@@ -67,18 +69,19 @@ def _check_leaves(section: Section, left: NDArray[np.int64], right: NDArray[np.i
 def _vectors_of(
     section: Section, left: NDArray[np.int64], right: NDArray[np.int64], width: int, n_outputs: int
 ) -> NDArray[np.float32]:
-    """The values of leaves with one for each output; such a leaf keeps its number in place of a right child."""
+    """The values of leaves with one for each output.
+
+    Since 3.2 such a leaf keeps its row of `leaf_weights` in place of a right child; before, `base_weights` had a row for
+    every node.
+    """
     if width != n_outputs:
         raise section.error(f"size_leaf_vector is {width}; the model has {n_outputs} outputs")
-    if "leaf_weights" not in section:
-        raise UnsupportedModelError(
-            f"{section.where}: leaves with several values as XGBoost before 3.2 saved them cannot be read; load the"
-            " model with XGBoost 3.2 or later and save it again, or train with multi_strategy='one_output_per_tree'"
-        )
-    values = section.numbers("leaf_weights", np.float32)
-    rows, is_leaf = np.where(left == -1, right, 0), left == -1
+    is_leaf, is_old = left == -1, "leaf_weights" not in section
+    name = "base_weights" if is_old else "leaf_weights"
+    values = section.numbers(name, np.float32)
+    rows = np.where(is_leaf, np.arange(len(left)) if is_old else right, 0)
     if len(values) % width or (is_leaf & ((rows < 0) | (rows >= len(values) // width))).any():
-        raise section.error("leaf_weights has no row for one of the leaves")
+        raise section.error(f"{name} has no row for one of the leaves")
     return np.asarray(np.where(is_leaf[:, None], values.reshape(-1, width)[rows], np.float32(0)))
 
 
