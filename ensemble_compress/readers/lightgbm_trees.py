@@ -84,7 +84,9 @@ def read_tree(block: Block) -> Tree:
     if not tests.sends_zero_apart.any():
         return tree
     numbers = at_splits(threshold, 0.0)
-    return unfold(tree, numbers, at_splits(tests.zero_left, False), at_splits(tests.is_cut, False), block.where)
+    return unfold(
+        tree, numbers, at_splits(tests.zero_left, False), at_splits(tests.is_cut, False), block.where
+    )
 
 
 def _leaves_of(block: Block, n_leaves: int) -> NDArray[np.float64]:

@@ -94,13 +94,19 @@ def unfold(
                 break
             j = left[j] if pieces[0].goes_left else right[j]
         if left[j] >= 0 and not cuts[j]:
-            copies[at] = Copy(j, len(copies), len(copies) + 1, float(tree.threshold[j]), bool(tree.nan_left[j]))
+            copies[at] = Copy(
+                j, len(copies), len(copies) + 1, float(tree.threshold[j]), bool(tree.nan_left[j])
+            )
             waiting += [(len(copies), left[j], known), (len(copies) + 1, right[j], known)]
             copies += [Copy(0), Copy(0)]
         elif left[j] >= 0:
             ends = _fork(copies, at, j, pieces)
             waiting += [
-                (end, left[j] if piece.goes_left else right[j], Known(feature[j], piece.low, piece.high, known))
+                (
+                    end,
+                    left[j] if piece.goes_left else right[j],
+                    Known(feature[j], piece.low, piece.high, known),
+                )
                 for end, piece in ends
             ]
         else:

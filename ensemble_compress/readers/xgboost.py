@@ -170,7 +170,10 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
     sections = model.sections("trees")
     bias = _bias_of(parameters, objective, link, n_outputs, not sections)
     n_trees = _count_trees(learner, model, speaker)
-    trees = [read_tree(tree, weights[t], n_outputs) for t, tree in enumerate(sections[:n_trees])]
+    version = document.numbers("version", np.int64).tolist() if "version" in document else [3]
+    trees = [
+        read_tree(tree, weights[t], n_outputs, version < [1, 7]) for t, tree in enumerate(sections[:n_trees])
+    ]
     others: dict[str, Any] = {}
     if all(tree.values.shape[1] == 1 for tree in trees):
         others["tree_output"] = _outputs_of(model, len(sections), n_outputs)[:n_trees]

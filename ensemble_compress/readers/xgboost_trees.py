@@ -17,7 +17,7 @@ MAX_WORDS = 1 << 24
 """Words of 32 bits that the sets of one tree may take: a short list can name a code far out."""
 
 
-def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
+def read_tree(section: Section, weight: np.float32, n_outputs: int, unseen_is_missing: bool) -> Tree:
     """The tree that a section describes, its leaves times `weight`.
 
     Parameters
@@ -28,6 +28,8 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
         The weight of a tree that DART dropped once.
     n_outputs : int
         Columns of the margin, each of which a vector leaf has a value for.
+    unseen_is_missing : bool
+        Whether codes below 0 and beyond a set's words go where a missing value goes, as they did up to 1.6.
     """
     parameters = section.section("tree_param")
     n_nodes, width = parameters.count("num_nodes"), max(1, parameters.count("size_leaf_vector", 1))
@@ -43,9 +45,11 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
     else:
         values = _vectors_of(section, left, right, width, n_outputs)
     category_set, sets = _sets_of(section, left)
-    swapped = category_set >= 0
+    is_categorical = category_set >= 0
+    swapped = is_categorical & (default_left | (not unseen_is_missing))
+    sets = _complement(sets, category_set[is_categorical & ~swapped])
     # Before 3.0 a categorical split has the condition NaN.
-    threshold = np.where(swapped, 0.0, np.nextafter(condition, np.float32(-np.inf)).astype(np.float64))
+    threshold = np.where(is_categorical, 0.0, np.nextafter(condition, np.float32(-np.inf)).astype(np.float64))
     return Tree(
         left=np.where(swapped, right, left),
         right=np.where(swapped, left, right),
@@ -113,3 +117,10 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
     if sum(max(members, default=0) // 32 + 1 for members in lists) > MAX_WORDS:
         raise section.error(f"its sets of categories would take more than {4 * MAX_WORDS:,} bytes")
     return np.where(is_categorical, category_set, -1), make_sets(lists)
+
+
+def _complement(sets: CategorySets, chosen: NDArray[np.int64]) -> CategorySets:
+    """The sets with the chosen ones turned inside out, as far as their words go."""
+    is_chosen = np.zeros(len(sets.start) - 1, bool)
+    is_chosen[chosen] = True
+    return sets._replace(words=np.where(np.repeat(is_chosen, np.diff(sets.start)), ~sets.words, sets.words))

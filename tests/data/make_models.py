@@ -76,8 +76,12 @@ def make_xgboost(folder: Path, xgb: Any) -> dict[str, Any]:
         booster = xgb.train({**SMALL, **options}, xgb.DMatrix(X, y, **types), 3 if "dart" in name else 2)
         booster.save_model(str(folder / name))
         thresholds = []
-        for tree in json.loads(booster.save_raw("json"))["learner"]["gradient_booster"].get("model", {}).get("trees", []):
-            split = zip(tree["left_children"], tree["split_indices"], tree["split_conditions"])
+        for tree in (
+            json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
+            .get("model", {})
+            .get("trees", [])
+        ):
+            split = zip(tree["left_children"], tree["split_indices"], tree["split_conditions"], strict=True)
             thresholds += [(f, t) for left, f, t in split if left != -1 and (f < 2 or not types)]
         rows = hard_rows(thresholds, X, np.float32)
         matrix = xgb.DMatrix(rows, **types)
@@ -101,10 +105,12 @@ def make_lightgbm(folder: Path, lgb: Any) -> dict[str, Any]:
             if key == "split_feature":
                 features = [int(f) for f in numbers.split()]
             elif key == "threshold":
-                pairs = zip(features, map(float, numbers.split()))
+                pairs = zip(features, map(float, numbers.split()), strict=True)
                 thresholds += [(f, t) for f, t in pairs if f < 2 or not columns]
         rows = hard_rows(thresholds, X, np.float64)
-        answers[name] = as_answers(rows, booster.predict(rows, pred_leaf=True), booster.predict(rows, raw_score=True))
+        answers[name] = as_answers(
+            rows, booster.predict(rows, pred_leaf=True), booster.predict(rows, raw_score=True)
+        )
     return answers
 
 
