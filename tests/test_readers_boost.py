@@ -12,7 +12,7 @@ import zoo
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
 
 ZERO = float(np.float32(1e-35))
@@ -144,8 +144,21 @@ def test_too_many_copies_are_refused_by_name(tmp_path: Path) -> None:
     leaves = [s - 2 ** (s.bit_length() - 1) for s in range(1, n_splits + 1)]
     splits = [(s, -0.5, 2 | 1 << 2) for s in range(n_splits)]
     (tmp_path / "model.txt").write_text(_text(splits, leaves, n_splits))
-    text = r"tree 0: its splits send 0 another way than its neighbours \(zero_as_missing=True\) so often .* 64 times"
+    text = r"tree 0: its splits send 0 another way than its neighbours \(zero_as_missing=True\) so often .* more than 8,160 nodes"
     with pytest.raises(UnsupportedModelError, match=text + ".*zero_as_missing=False and NaN"):
+        read(tmp_path / "model.txt")
+
+
+@pytest.mark.parametrize(("name", "text"), [("left_child", "0 and -2"), ("right_child", "-1 and 0")])
+def test_a_cycle_of_splits_that_send_zero_apart_is_found(name: str, text: str, tmp_path: Path) -> None:
+    lines = _text([(0, -0.5, 2 | 1 << 2)], [0]).split("\n")
+    damaged = [f"{name}=0" if line.startswith(name) else line for line in lines]
+    (tmp_path / "model.txt").write_text("\n".join(damaged))
+    children = text.replace("-2", "2").replace("-1", "1")
+    with pytest.raises(
+        ModelFileError,
+        match=f"tree 0, node 2: one of its children, {children}, has another parent or is the root",
+    ):
         read(tmp_path / "model.txt")
 
 

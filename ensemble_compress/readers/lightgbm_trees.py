@@ -4,9 +4,13 @@ LightGBM takes every x with |x| <= 1e-35 (a float32) for 0 before it predicts, s
 the end of the range where the rows split. What a missing value does depends on the node: with the type NaN it goes
 where the default says, with None it counts as 0. With the type Zero, 0 counts as missing too; where 0 would go the
 other way without that, one threshold doesn't say it, and `lightgbm_zero` takes several.
+
+The code of a category is x rounded towards zero, so for LightGBM a number between -1 and 0 is category 0; for a forest
+no number below 0 is a category. Nothing else in a categorical column is told apart: NaN, negative numbers and codes
+beyond the set go right.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +70,7 @@ def read_tree(block: Block) -> Tree:
     tests = _numeric_tests(block, decision, threshold)
     category_set, sets = _sets_of(block, is_categorical, threshold)
 
-    def at_splits(array: NDArray[np.generic], leaves: object) -> NDArray[np.generic]:
+    def at_splits(array: NDArray[Any], leaves: object) -> NDArray[Any]:
         return np.concatenate([array, np.broadcast_to(np.asarray(leaves, array.dtype), (n_leaves,))])
 
     tree = Tree(

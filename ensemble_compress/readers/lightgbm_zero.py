@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.errors import UnsupportedModelError
-from ensemble_compress.readers.assemble import Tree
+from ensemble_compress.readers.assemble import Tree, find_order
 
 ZERO = float(np.float32(1e-35))
 BELOW_ZERO = float(np.nextafter(-ZERO, -np.inf))
-MOST_COPIES = 64
+MOST_COPIES = 32
 """How many times a tree's nodes the tree may take in the end."""
+MOST_NODES = 1 << 20
+"""What a tree may take in the end beyond its nodes, so that a damaged file doesn't fill the memory."""
 MOST_STEPS = 256
 """Splits above that are searched for what they say of a feature; to know less costs copies and nothing else."""
 
@@ -53,6 +55,21 @@ class Copy(NamedTuple):
     nan_left: bool = False
 
 
+class Walk(NamedTuple):
+    """The tree as lists, for a loop of Python."""
+
+    left: list[int]
+    right: list[int]
+    feature: list[int]
+    threshold: list[float]
+    zero_left: list[bool]
+    is_cut: list[bool]
+
+
+Waiting = tuple[int, int, Known | None]
+"""Where a copy goes, the node it is of, and what is known there."""
+
+
 def unfold(
     tree: Tree, threshold: NDArray[np.float64], zero_left: NDArray[Any], is_cut: NDArray[Any], where: str
 ) -> Tree:
@@ -78,46 +95,50 @@ def unfold(
 
     Raises
     ------
+    ModelFileError
+        The children are no tree.
     UnsupportedModelError
-        There would be more than `MOST_COPIES` times as many nodes.
+        There would be more than `MOST_COPIES` times as many nodes, or `MOST_NODES` more.
     """
-    left, right, feature = tree.left.tolist(), tree.right.tolist(), tree.feature.tolist()
-    thresholds, zeros, cuts = threshold.tolist(), zero_left.tolist(), is_cut.tolist()
+    find_order(tree, where)  # a cycle would keep the walk below going
+    limit = min(MOST_COPIES * len(tree.left), MOST_NODES + len(tree.left))
+    walk = Walk(
+        *(column.tolist() for column in (tree.left, tree.right, tree.feature, threshold, zero_left, is_cut))
+    )
     copies: list[Copy] = [Copy(0)]
-    waiting: list[tuple[int, int, Known | None]] = [(0, 0, None)]
+    waiting: list[Waiting] = [(0, 0, None)]
     while waiting:
         at, j, known = waiting.pop()
-        pieces = [Piece(None, np.inf, True)]
-        while left[j] >= 0 and cuts[j]:
-            pieces = _cut(*_range_of(known, feature[j]), thresholds[j], zeros[j])
-            if len(pieces) > 1:
-                break
-            j = left[j] if pieces[0].goes_left else right[j]
-        if left[j] >= 0 and not cuts[j]:
-            copies[at] = Copy(
-                j, len(copies), len(copies) + 1, float(tree.threshold[j]), bool(tree.nan_left[j])
-            )
-            waiting += [(len(copies), left[j], known), (len(copies) + 1, right[j], known)]
-            copies += [Copy(0), Copy(0)]
-        elif left[j] >= 0:
-            ends = _fork(copies, at, j, pieces)
-            waiting += [
-                (
-                    end,
-                    left[j] if piece.goes_left else right[j],
-                    Known(feature[j], piece.low, piece.high, known),
-                )
-                for end, piece in ends
-            ]
-        else:
+        j, pieces = _pass_decided(walk, j, known)
+        if walk.left[j] < 0:
             copies[at] = Copy(j)
-        if len(copies) > MOST_COPIES * len(left):
+        elif not walk.is_cut[j]:
+            child = len(copies)
+            copies[at] = Copy(j, child, child + 1, float(tree.threshold[j]), bool(tree.nan_left[j]))
+            copies += [Copy(0), Copy(0)]
+            waiting += [(child, walk.left[j], known), (child + 1, walk.right[j], known)]
+        else:
+            for end, piece in _fork(copies, at, j, pieces):
+                now_known = Known(walk.feature[j], piece.low, piece.high, known)
+                waiting.append((end, walk.left[j] if piece.goes_left else walk.right[j], now_known))
+        if len(copies) > limit:
             raise UnsupportedModelError(
                 f"{where}: its splits send 0 another way than its neighbours (zero_as_missing=True) so often that to"
-                f" say it with thresholds takes more than {MOST_COPIES} times the nodes; fit with fewer num_leaves or"
+                f" say it with thresholds takes more than {limit:,} nodes; fit with fewer num_leaves or"
                 " max_depth, or with zero_as_missing=False and NaN for missing values"
             )
     return _tree_of(tree, copies)
+
+
+def _pass_decided(walk: Walk, j: int, known: Known | None) -> tuple[int, list[Piece]]:
+    """The first node from `j` down that what is known doesn't decide, and the pieces of its line if it is cut."""
+    pieces: list[Piece] = []
+    while walk.left[j] >= 0 and walk.is_cut[j]:
+        pieces = _cut(*_range_of(known, walk.feature[j]), walk.threshold[j], walk.zero_left[j])
+        if len(pieces) > 1:
+            break
+        j = walk.left[j] if pieces[0].goes_left else walk.right[j]
+    return j, pieces
 
 
 def _range_of(known: Known | None, feature: int) -> tuple[float | None, float]:

@@ -5,6 +5,9 @@ wrapper stops at its best iteration and knows whether it is a classifier, a boos
 
 The margin starts from the base score and adds the trees in order, all in float32, as `predict(output_margin=True)`
 does. `inplace_predict` of a DART model, which is what the wrappers call, rounds once more.
+
+A level of a DataFrame that the model was not trained on counts as missing. XGBoost has no answer for it: newer versions
+stop; 3.2 stops where the level comes behind all others by its bytes, and takes it for the next one otherwise.
 """
 
 import itertools

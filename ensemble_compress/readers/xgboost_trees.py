@@ -121,6 +121,8 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
 
 def _complement(sets: CategorySets, chosen: NDArray[np.int64]) -> CategorySets:
     """The sets with the chosen ones turned inside out, as far as their words go."""
+    if not len(chosen):
+        return sets
     is_chosen = np.zeros(len(sets.start) - 1, bool)
     is_chosen[chosen] = True
     return sets._replace(words=np.where(np.repeat(is_chosen, np.diff(sets.start)), ~sets.words, sets.words))
