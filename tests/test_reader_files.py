@@ -125,7 +125,7 @@ def test_an_empty_a_missing_and_a_folder_for_a_file_are_refused(name: str, tmp_p
     [
         ("model.forest", r".*open it with ensemble_compress.load\(path\)"),
         ("model.cbm", "CatBoost models cannot be read yet"),
-        ("model.bin", r".*save the model again with save_model\('model.json'\)"),
+        ("model.bin", r".*before 3.1 and save it again with save_model\('model.json'\)"),
         ("model.onnx", "ONNX models cannot be read"),
         (
             "model.xyz",

@@ -198,8 +198,8 @@ def _fit(**options: Any) -> Any:
         (lambda: xgb.XGBClassifier(), "this XGBClassifier is not fitted; call fit first"),
         (lambda: _fit(booster="gblinear"), "the booster 'gblinear' has no trees; expected gbtree or dart"),
         (
-            lambda: _fit(objective="binary:hinge"),
-            "the objective 'binary:hinge' cannot be read; expected one of reg:",
+            lambda: _fit(objective="count:poisson"),
+            "XGBClassifier, learner: a classifier with the objective 'count:poisson' cannot be read",
         ),
         (
             lambda: _fit(objective="binary:logitraw"),

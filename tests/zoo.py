@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
+import zoo_boost
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
 from sklearn.dummy import DummyRegressor
@@ -235,6 +236,7 @@ def _lightgbm_entries() -> dict[str, Entry]:
 
 
 ENTRIES = _sklearn_entries() | _xgboost_entries() | _lightgbm_entries()
+ENTRIES |= zoo_boost.entries()
 
 
 def names(library: str) -> list[str]:
@@ -272,10 +274,10 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
     usual = np.array(
         [0.0, -0.0, tiny, -tiny, 1e-35, -1e-35, 9e-36, -9e-36, 1e-34, 1e30, -1e30, np.nan]
     ).astype(dtype)
-    codes = np.array([0, 1, 7, 8, 9, 31, 32, 40, 63, 64, 4000, -1, -7, np.nan], dtype)
+    codes = [0, -0.0, 1, 7, 8, 9, 31, 32, 40, 63, 64, 4000, 2.0**24, 3e9, 1e30, -1, -7, np.nan]
     for f in range(forest.n_features):
         if categorical and f in CATEGORICAL:
-            values = codes
+            values = np.array(codes, dtype)
         else:
             thresholds = np.unique(forest.nodes.threshold[forest.nodes.feature == f]).astype(dtype)[:150]
             thresholds = thresholds[np.abs(thresholds) < 1e30]
@@ -331,7 +333,7 @@ def _predict_xgboost(name: str, **what: Any) -> Any:
     options = {"feature_types": _types(), "enable_categorical": True} if ENTRIES[name].categorical else {}
     if isinstance(model, xgb.Booster):
         return model.predict(xgb.DMatrix(X, **options), **what)
-    best = getattr(model.get_booster(), "best_iteration", None) if name == "xgb stopped early" else None
+    best = model.best_iteration if model.early_stopping_rounds else None
     within = (0, 0) if best is None else (0, best + 1)
     return model.get_booster().predict(xgb.DMatrix(X, **options), iteration_range=within, **what)
 

@@ -109,7 +109,7 @@ def assemble(
 
 def _in_preorder(tree: Tree, width: int, n_features: int, where: str) -> tuple[Nodes, NDArray[Any]]:
     """The nodes of one tree in pre-order, children and leaves counted from 0, and the rows of its leaves."""
-    order, right = _find_order(tree, where)
+    order, right = find_order(tree, where)
     is_leaf = right < 0
     feature, threshold = (
         np.where(is_leaf, -1, tree.feature[order]),
@@ -143,7 +143,21 @@ def _in_preorder(tree: Tree, width: int, n_features: int, where: str) -> tuple[N
     return Nodes(**fields), values
 
 
-def _find_order(tree: Tree, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def find_order(tree: Tree, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nodes of a tree in pre-order, and where in it the right child of each lies, -1 at a leaf.
+
+    Parameters
+    ----------
+    tree : Tree
+        The tree.
+    where : str
+        File and tree, for error messages.
+
+    Raises
+    ------
+    ModelFileError
+        A child is out of range, has two parents or closes a cycle.
+    """
     n_nodes = len(tree.left)
     if n_nodes == 0:
         raise ModelFileError(f"{where} has no nodes; expected at least a leaf")

@@ -18,12 +18,16 @@ from ensemble_compress.errors import (
 
 TEXT_SUFFIXES = (".json", ".ubj", ".txt")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
+OLD_XGBOOST = (
+    "XGBoost's old binary format cannot be read; load the model with an XGBoost before 3.1 and save it again with"
+    " save_model('model.json'). If XGBoost 2.1 or later wrote the file it is UBJSON: name it model.ubj"
+)
 REFUSED_SUFFIXES = {
     ".forest": "it holds a compressed model: open it with ensemble_compress.load(path)",
     ".cbm": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
-    ".bin": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
-    ".model": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
-    ".deprecated": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
+    ".bin": OLD_XGBOOST,
+    ".model": OLD_XGBOOST,
+    ".deprecated": OLD_XGBOOST,
     ".onnx": "ONNX models cannot be read; use the model that the file was made from",
 }
 SKOPS_TYPES = frozenset(

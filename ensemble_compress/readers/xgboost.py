@@ -5,6 +5,9 @@ wrapper stops at its best iteration and knows whether it is a classifier, a boos
 
 The margin starts from the base score and adds the trees in order, all in float32, as `predict(output_margin=True)`
 does. `inplace_predict` of a DART model, which is what the wrappers call, rounds once more.
+
+A level of a DataFrame that the model was not trained on counts as missing. XGBoost has no answer for it: newer versions
+stop; 3.2 stops where the level comes behind all others by its bytes, and takes it for the next one otherwise.
 """
 
 import itertools
@@ -33,9 +36,11 @@ OBJECTIVES = {
     "reg:squaredlogerror": "identity",
     "reg:pseudohubererror": "identity",
     "reg:absoluteerror": "identity",
+    "reg:quantileerror": "identity",
     "reg:logistic": "sigmoid",
     "binary:logistic": "sigmoid",
     "binary:logitraw": "sigmoid",
+    "binary:hinge": "step",
     "multi:softprob": "softmax",
     "multi:softmax": "softmax",
     "count:poisson": "exp",
@@ -165,10 +170,13 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
         raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {MAX_OUTPUTS}")
     labels = _labels_of(speaker, objective, n_outputs, learner)
     model, weights = _trees_of(booster)
-    bias = _bias_of(parameters, objective, link, n_outputs)
-    n_trees = _count_trees(learner, model, speaker)
     sections = model.sections("trees")
-    trees = [read_tree(tree, weights[t], n_outputs) for t, tree in enumerate(sections[:n_trees])]
+    bias = _bias_of(parameters, objective, link, n_outputs, not sections)
+    n_trees = _count_trees(learner, model, speaker)
+    version = document.numbers("version", np.int64).tolist() if "version" in document else [3]
+    trees = [
+        read_tree(tree, weights[t], n_outputs, version < [1, 7]) for t, tree in enumerate(sections[:n_trees])
+    ]
     others: dict[str, Any] = {}
     if all(tree.values.shape[1] == 1 for tree in trees):
         others["tree_output"] = _outputs_of(model, len(sections), n_outputs)[:n_trees]
@@ -205,9 +213,13 @@ def _labels_of(speaker: Speaker, objective: str, n_outputs: int, learner: Sectio
         raise UnsupportedModelError(
             f"{learner.where}: a classifier with the objective {objective!r} cannot be read"
         )
-    if speaker.is_classifier is not None:
-        return speaker.labels
-    return np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    labels = np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    if speaker.is_classifier is None or objective == "multi:softmax":
+        return labels if speaker.labels is None else speaker.labels
+    if speaker.labels is not None and len(speaker.labels) < 2 and not is_multiclass:
+        # Fitted on one class, XGBoost still answers for two, of which it calls the first 0.
+        return np.arange(2)
+    return speaker.labels
 
 
 def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
@@ -232,9 +244,14 @@ def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
     return model, np.append(weights, np.ones(n_trees - len(weights), np.float32))
 
 
-def _bias_of(parameters: Section, objective: str, link: str, n_outputs: int) -> NDArray[np.float32]:
+def _bias_of(
+    parameters: Section, objective: str, link: str, n_outputs: int, has_no_trees: bool
+) -> NDArray[np.float32]:
     """The base score as a margin: float32, each step rounded as XGBoost rounds it."""
     text = parameters.text("base_score")
+    if has_no_trees and text.startswith("[") and parameters.count("boost_from_average", 0):
+        # XGBoost (3.1 and 3.2) never turns a base score that it was to estimate and did not into a margin.
+        link = "identity"
     try:
         score = np.array([float(part) for part in text.strip("[]").split(",")], np.float32)
     except ValueError as error:
