@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.errors import UnsupportedModelError
-from ensemble_compress.nodes import CategorySets
+from ensemble_compress.nodes import NO_SETS, CategorySets
 from ensemble_compress.readers.assemble import Tree
 from ensemble_compress.readers.treelite_checkpoint import Fields, damaged
 
@@ -102,6 +102,8 @@ def _sets_of(
             where, f"node {int(is_outside.argmax())} has a list of categories that ends outside of them"
         )
     has_set = is_set | is_never
+    if not has_set.any():
+        return np.full(len(has_set), -1), NO_SETS
     sizes = np.where(is_set, end - begin, 0)[has_set].astype(np.int64)
     if sizes.sum() > len(codes):
         raise damaged(where, f"lists of {sizes.sum()} categories share {len(codes)} of them")
