@@ -276,8 +276,8 @@ def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:
     -------
     dict
         `pickle` (None for a file and for what cannot be pickled), `library_file` (the file itself, XGBoost's UBJSON,
-        LightGBM's text, Treelite's checkpoint; None where the library has no format of its own), `plain_c_tables` (the tables that everybody
-        starts from) and `c_tables` (ours, of the model as it is).
+        LightGBM's text, Treelite's checkpoint; None where the library has no format of its own), `plain_c_tables` (the
+        tables that everybody starts from) and `c_tables` (ours, of the model as it is).
     """
     return {
         "pickle": None if _is_path(model) else pickle_bytes(model),

@@ -23,7 +23,7 @@ HEAD_BYTES = 14
 MAJOR = 4
 KNOWN_MAJORS = range(1, 32)
 """What may be a version; another number says that the file is something else."""
-TYPES = {2: np.dtype(np.float32), 3: np.dtype(np.float64)}
+TYPES: dict[int, np.dtype[Any]] = {2: np.dtype(np.float32), 3: np.dtype(np.float64)}
 VALUE = "value"
 """Stands in the tables below for the type of thresholds and leaves, which is one."""
 
