@@ -236,6 +236,11 @@ def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.exp(margin))
 
 
+def _signed_square(margin: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(margin * np.abs(margin))
+
+
 def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
     """Averages of probabilities that rounding has moved off one, made to add up to one again; the others as they are."""
     uniform = np.full_like(answer, 1 / answer.shape[1])
@@ -260,8 +265,11 @@ LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "softmax": _softmax,
     "exp": _exponential,
     "softplus": lambda margin: np.logaddexp(0, margin),
+    "signed_square": _signed_square,
+    "step": lambda margin: np.asarray((margin > 0).astype(margin.dtype)),
 }
 """From margins of shape (n_rows, n_outputs) to predictions of the same shape and dtype.
 
-`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss.
+`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss; `signed_square`, the square with the
+margin's sign, that of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0, that of XGBoost's `binary:hinge`.
 """

@@ -101,6 +101,8 @@ ONE_BY_ONE = {
     "sigmoid2": lambda m: sigmoid(2 * m),
     "exp": exponential,
     "softplus": softplus,
+    "signed_square": lambda m: math.copysign(m * m, m),
+    "step": lambda m: 1.0 if m > 0 else 0.0,
 }
 
 

@@ -56,9 +56,11 @@ def test_other_divisors_cost_no_more_than_roundings(forest: Forest) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=400 * 2**-22)
 
 
-@pytest.mark.parametrize("link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus"])
+@pytest.mark.parametrize(
+    "link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus", "signed_square", "step"]
+)
 def test_links_become_postprocessors(link: str) -> None:
-    classes = np.array([0, 1]) if link.startswith("sigmoid") else None
+    classes = np.array([0, 1]) if link in ("sigmoid", "sigmoid2", "step") else None
     forest = small_forest(link=link, classes=classes)
     X = np.array([[0.0], [1.0]], np.float32)
     expected = forest.predict_proba(X)[:, 1] if classes is not None else forest.predict(X)

@@ -45,6 +45,8 @@ POSTPROCESSORS = {
     "sigmoid2": "sigmoid",
     "exp": "exponential",
     "softplus": "logarithm_one_plus_exp",
+    "signed_square": "signed_square",
+    "step": "hinge",
 }
 CLASS_POSTPROCESSORS = {
     "identity": "identity_multiclass",
