@@ -72,7 +72,10 @@ FAULTS = [
     ({"divisor": 0.0}, "divisor must be finite and positive"),
     ({"divisor": -2.0}, "divisor must be finite and positive"),
     ({"divisor": np.nan}, "divisor must be finite and positive"),
-    ({"link": "probit"}, "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus, signed_square, step"),
+    (
+        {"link": "probit"},
+        "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus, signed_square, step",
+    ),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
     ({"n_features": -1}, "n_features must lie between 0 and 16777215"),
     ({"n_features": 1 << 24}, "n_features must lie between 0 and 16777215"),

@@ -28,6 +28,7 @@ from ensemble_compress.writers.treelite import to_treelite
 IMPORTED = [name for name in zoo.ENTRIES if not name.startswith(("tree", "extra tree ", "stump"))]
 IMPORTED.remove("extra tree")
 DTYPES = ["float32", "float64"]
+LINKS = ("identity", "sigmoid", "sigmoid2", "exp", "softplus", "signed_square", "step")
 
 
 @functools.cache
@@ -109,7 +110,7 @@ def test_what_our_writer_wrote_gives_back_the_same_answers(name: str) -> None:
 
 
 @settings(max_examples=60)
-@given(forests(links=("identity", "sigmoid", "sigmoid2", "exp", "softplus"), classifier=False))
+@given(forests(links=LINKS, classifier=False))
 def test_any_written_forest_answers_as_gtil_does(forest: Forest) -> None:
     model = to_treelite(forest)
     again = read(model)
@@ -244,7 +245,9 @@ AROUND = np.array([[-1.0], [-0.5], [0.0], [0.5], [1.0], [np.nan]])
         {"leaves": [[[1.5], [2.5]], [3.5, [4.5]]], "outputs": ((0, 0), (0, 0)), "averages": True, "base": [0.125]},
         {"task": "kBinaryClf", "name": "sigmoid"},
         {"task": "kBinaryClf", "name": "sigmoid", "sigmoid_alpha": 2.0, "base": [0.3]},
+        {"task": "kBinaryClf", "name": "hinge"},
         {"task": "kBinaryClf", "name": "identity"},
+        {"name": "signed_square", "counts": (1, 1), "outputs": ((1, 0), (0, 0))},
         {"task": "kBinaryClf", "name": "logarithm_one_plus_exp"},
         {"task": "kLearningToRank", "name": "identity"},
         {"task": "kRegressor", "name": "exponential"},
@@ -263,6 +266,7 @@ def test_labels_are_those_of_the_task() -> None:
 
     assert classes_of("kMultiClf", (3,), "softmax") == [0, 1, 2]
     assert classes_of("kBinaryClf", (1,), "sigmoid") == [0, 1]
+    assert classes_of("kBinaryClf", (1,), "hinge") == [0, 1]
     assert classes_of("kBinaryClf", (1,), "identity") is None
     assert classes_of("kRegressor", (1,), "sigmoid") is None
     assert classes_of("kLearningToRank", (1,), "identity") is None
@@ -271,8 +275,8 @@ def test_labels_are_those_of_the_task() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"name": "hinge"}, "the postprocessor 'hinge' cannot be read; expected one of identity, "),
-        ({"name": "signed_square"}, "the postprocessor 'signed_square' cannot be read"),
+        ({"name": "exponential_standard_ratio", "ratio_c": 2.0}, "the postprocessor 'exponential_standard_ratio' cannot be read"),
+        ({"counts": (3,), "name": "hinge"}, "applies the postprocessor 'hinge' to 1 target.* expected one of identity, "),
         ({"name": "sigmoid", "sigmoid_alpha": 1.5}, "sigmoid_alpha is 1.5, which scales the margin .*; expected 1 or 2"),
         ({"counts": (3,), "name": "exponential"}, r"applies the postprocessor 'exponential' to 1 target\(s\) of 3 class"),
         ({"counts": (1, 1), "name": "softmax"}, r"applies the postprocessor 'softmax' to 2 target\(s\) of 1 class"),

@@ -1,5 +1,6 @@
 """Damaged checkpoints of Treelite: an error of ours or a sound forest, in memory bounded by the file, never a crash."""
 
+import os
 import re
 import struct
 import tracemalloc
@@ -147,6 +148,13 @@ def test_only_checkpoints_are_taken_for_checkpoints() -> None:
         struct.pack("<f", 0.5) + bytes(20),
     ):
         assert not is_checkpoint(head)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.json")
+    with pytest.raises(ModelFileError, match="expected a model file, found a directory or device"):
+        read(tmp_path / "model.json")
 
 
 def _header(name: str, to: Any) -> Callable[[Any], None]:

@@ -107,6 +107,8 @@ def is_treelite(path: Path) -> bool:
     """
     if path.suffix.lower() in TREELITE_SUFFIXES:
         return True
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return is_checkpoint(file.read(HEAD_BYTES))

@@ -33,8 +33,13 @@ POSTPROCESSORS = {
     "softmax": "softmax",
     "exponential": "exp",
     "logarithm_one_plus_exp": "softplus",
+    "signed_square": "signed_square",
+    "hinge": "step",
 }
 """The link of each postprocessor."""
+
+PROBABILITIES = ("sigmoid", "sigmoid2", "step")
+"""The links that make a single output the probability of the second class."""
 
 OVER_CLASSES = ("identity", "identity_multiclass", "multiclass_ova", "softmax")
 """The postprocessors that GTIL applies to every class; the others change only the first."""
@@ -167,7 +172,7 @@ def _link_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> str:
 def _classes_of(task: int, n_classes: int, link: str) -> NDArray[Any] | None:
     if task == MULTICLASS or (task == BINARY and n_classes > 1):
         return np.arange(n_classes)
-    return np.arange(2) if task == BINARY and link in SIGMOIDS.values() else None
+    return np.arange(2) if task == BINARY and link in PROBABILITIES else None
 
 
 def _width_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> int:
