@@ -36,7 +36,7 @@ ModelArgument = Annotated[
     Path,
     typer.Argument(
         metavar="MODEL",
-        help="Model file: .json or .ubj (XGBoost), .txt (LightGBM), .skops (scikit-learn), .forest (ours).",
+        help="Model file: .json or .ubj (XGBoost), .txt (LightGBM), .tl (Treelite), .skops (scikit-learn), .forest (ours).",
     ),
 ]
 DataOption = Annotated[

@@ -257,8 +257,8 @@ def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:
     -------
     dict
         `pickle` (None for a file and for what cannot be pickled), `library_file` (the file itself, XGBoost's UBJSON,
-        LightGBM's text; None where the library has no format of its own), `plain_c_tables` (the tables that everybody
-        starts from) and `c_tables` (ours, of the model as it is).
+        LightGBM's text, Treelite's checkpoint; None where the library has no format of its own), `plain_c_tables` (the
+        tables that everybody starts from) and `c_tables` (ours, of the model as it is).
     """
     return {
         "pickle": None if _is_path(model) else pickle_bytes(model),
@@ -279,7 +279,7 @@ def pickle_bytes(model: Any) -> int | None:
     counter = _ByteCounter()
     try:
         pickle.Pickler(counter, protocol=pickle.HIGHEST_PROTOCOL).dump(model)
-    except (pickle.PicklingError, TypeError, AttributeError):
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
         return None
     return counter.n_bytes
 
@@ -308,6 +308,8 @@ def _library_bytes(model: Any) -> int | None:
         return len(booster.save_raw("ubj"))
     if hasattr(booster, "model_to_string"):
         return len(booster.model_to_string().encode())
+    if hasattr(booster, "serialize_bytes"):
+        return len(booster.serialize_bytes())
     return None
 
 

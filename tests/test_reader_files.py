@@ -129,7 +129,7 @@ def test_an_empty_a_missing_and_a_folder_for_a_file_are_refused(name: str, tmp_p
         ("model.onnx", "ONNX models cannot be read"),
         (
             "model.xyz",
-            r"unknown suffix '.xyz'; expected .json or .ubj \(XGBoost\), .txt \(LightGBM\) or .skops",
+            r"unknown suffix '.xyz'; expected .json or .ubj \(XGBoost\), .txt \(LightGBM\), .tl \(Treelite\) or .skops",
         ),
     ],
 )
@@ -145,8 +145,6 @@ def test_other_objects_are_refused_by_name() -> None:
         UnsupportedModelError, match="CatBoost models cannot be read yet; train the model with"
     ):
         read(catboost)
-    with pytest.raises(UnsupportedModelError, match="Treelite models cannot be read yet; pass the model"):
-        read(treelite.frontend.from_xgboost(zoo.trained("xgb binary").get_booster()))
     with pytest.raises(
         UnsupportedModelError, match=r"cannot read a model of type builtins.int; expected a fitted tree"
     ):
@@ -366,14 +364,15 @@ def test_ubjson_knows_every_kind_of_value() -> None:
 def test_files_are_read_without_their_libraries(saved: dict[str, bytes], tmp_path: Path) -> None:
     for name, data in saved.items():
         (tmp_path / name).write_bytes(data)
+    treelite.frontend.from_lightgbm(zoo.trained("lgb binary").booster_).serialize(tmp_path / "model.tl")
     script = (
         "import sys\n"
         "for name in ('xgboost', 'lightgbm', 'treelite', 'pandas', 'skops'): sys.modules[name] = None\n"
         "from ensemble_compress.readers import read\n"
-        f"print([read({str(tmp_path)!r} + '/model.' + s).n_trees for s in ('json', 'ubj', 'txt')])\n"
+        f"print([read({str(tmp_path)!r} + '/model.' + s).n_trees for s in ('json', 'ubj', 'txt', 'tl')])\n"
     )
     found = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
-    assert (found.stdout.strip(), found.stderr) == ("[6, 6, 6]", "")
+    assert (found.stdout.strip(), found.stderr) == ("[6, 6, 6, 6]", "")
 
 
 def test_a_wrapper_saved_to_a_file_stops_at_its_best_iteration(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from ensemble_compress.errors import (
     ParameterError,
     UnsupportedModelError,
 )
+from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
 TEXT_SUFFIXES = (".json", ".ubj", ".txt")
+TREELITE_SUFFIXES = (".tl", ".treelite", ".checkpoint")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 OLD_XGBOOST = (
     "XGBoost's old binary format cannot be read; load the model with an XGBoost before 3.1 and save it again with"
@@ -60,7 +62,8 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     Parameters
     ----------
     path : str or PathLike
-        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model.
+        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model, or a checkpoint of Treelite, which is
+        known by its first bytes whatever its suffix.
     trust_pickle : bool
         Whether to load a pickle, which runs whatever code it holds.
 
@@ -80,6 +83,9 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if is_treelite(path):
+        _size_of(path)
+        return path
     if suffix in REFUSED_SUFFIXES:
         raise UnsupportedModelError(f"{path.name}: {REFUSED_SUFFIXES[suffix]}")
     if suffix in TEXT_SUFFIXES:
@@ -90,8 +96,28 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     if suffix in PICKLE_SUFFIXES:
         return _load_pickle(path, trust_pickle)
     raise UnsupportedModelError(
-        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM) or .skops"
+        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM), .tl"
+        " (Treelite) or .skops"
     )
+
+
+def is_treelite(path: Path) -> bool:
+    """Whether a file is a checkpoint of Treelite, by its suffix or its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which need not be there.
+    """
+    if path.suffix.lower() in TREELITE_SUFFIXES:
+        return True
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_checkpoint(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def read_bytes(path: Path) -> bytes:
