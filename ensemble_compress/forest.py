@@ -68,6 +68,8 @@ class Forest:
         Names of the columns of X.
     categories : tuple, optional
         For each feature the levels of a DataFrame's column behind its codes, or None.
+    tie_class : {0, 1}
+        The class of a margin of exactly zero, where one output tells two classes.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class Forest:
     handles_nan: bool = True
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
+    tie_class: int = 0
 
     def __post_init__(self) -> None:
         def freeze(name: str, value: Any) -> None:
@@ -260,11 +263,15 @@ class Forest:
         return answer[:, 0] if self.n_outputs == 1 else answer
 
     def decide(self, margin: NDArray[Any]) -> NDArray[np.intp]:
-        """The class code of each row of margins: the largest wins, the lower code among equals."""
+        """The class code of each row of margins: the largest wins, the lower code among equals.
+
+        One margin that tells two classes is class 1 above zero, `tie_class` at zero.
+        """
         if self.n_outputs > 1:
             return np.asarray(margin.argmax(axis=1), np.intp)
         has_two = self.classes is not None and len(self.classes) == 2
-        return np.asarray((margin[:, 0] > 0) & has_two, np.intp)
+        is_second = margin[:, 0] >= 0 if self.tie_class else margin[:, 0] > 0
+        return np.asarray(is_second & has_two, np.intp)
 
     def predict_proba(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """The probability of each class, shape (n_rows, n_classes).

@@ -97,6 +97,7 @@ def check(forest: Any) -> None:
         "classes must fit the outputs": forest.classes is None
         or len(forest.classes) == n_outputs
         or (n_outputs == 1 and len(forest.classes) == 2),
+        "tie_class must be 0 or 1": forest.tie_class in (0, 1),
         "feature_names must have an entry a feature": forest.feature_names is None
         or len(forest.feature_names) == forest.n_features,
         "categories must have an entry a feature": forest.categories is None

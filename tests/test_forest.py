@@ -73,6 +73,7 @@ FAULTS = [
     ({"divisor": -2.0}, "divisor must be finite and positive"),
     ({"divisor": np.nan}, "divisor must be finite and positive"),
     ({"link": "probit"}, "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus"),
+    ({"tie_class": 2}, "tie_class must be 0 or 1"),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
     ({"n_features": -1}, "n_features must lie between 0 and 16777215"),
     ({"n_features": 1 << 24}, "n_features must lie between 0 and 16777215"),
@@ -397,7 +398,9 @@ def test_the_lower_code_wins_among_equal_margins() -> None:
     forest = two_trees(bias=np.zeros(3), tree_output=[0, 2], classes=np.array(["a", "b", "c"]))
     assert forest.decide(np.array([[1.0, 1, 1], [0, 1, 1], [0, 0, 1]])).tolist() == [0, 1, 2]
     binary = two_trees(classes=np.array(["a", "b"]))
-    assert binary.decide(np.array([[-1.0], [0.0], [1e-300]])).tolist() == [0, 0, 1]
+    margins = np.array([[-1.0], [-0.0], [0.0], [1e-300]])
+    assert binary.decide(margins).tolist() == [0, 0, 0, 1]
+    assert replace(binary, tie_class=1).decide(margins).tolist() == [0, 1, 1, 1]
 
 
 def test_one_class_is_always_the_answer() -> None:

@@ -127,7 +127,7 @@ def test_a_foreign_zip_is_refused(saved: Path) -> None:
 
 def test_a_later_protocol_is_refused(saved: Path) -> None:
     change(saved, "header.json", json.dumps({"format": forest_file.FORMAT, "protocol": 9}).encode())
-    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1: a later version .* upgrade"):
+    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 2: a later version .* upgrade"):
         load_forest(saved)
 
 

@@ -5,14 +5,16 @@ libraries differ, so that nothing behind it asks where a forest came from.
 """
 
 import os
+import warnings
 from typing import Any
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import PipelineWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import lightgbm, sklearn, xgboost
 from ensemble_compress.readers.files import load_model
+from ensemble_compress.readers.pipelines import Unwrapped, fit_parameter, unwrap
 
-__all__ = ["load_model", "read"]
+__all__ = ["Unwrapped", "fit_parameter", "load_model", "read", "unwrap"]
 
 READERS: tuple[Any, ...] = (xgboost, lightgbm, sklearn)
 """Asked in this order: the wrappers of XGBoost and LightGBM are scikit-learn estimators too."""
@@ -30,7 +32,7 @@ def read(model: Any) -> Forest:
     ----------
     model : Forest, fitted estimator, booster, or path
         A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, or a path to
-        a .json or .ubj (XGBoost), .txt (LightGBM) or .skops file.
+        a .json or .ubj (XGBoost), .txt (LightGBM) or .skops file. Of a scikit-learn Pipeline the last step is read.
 
     Returns
     -------
@@ -43,6 +45,11 @@ def read(model: Any) -> Forest:
     ModelFileError
         The file is damaged, truncated or of another kind.
 
+    Warns
+    -----
+    PipelineWarning
+        The model is the last step of a pipeline, and the steps before it stay outside.
+
     Examples
     --------
     >>> from sklearn.tree import DecisionTreeClassifier
@@ -54,6 +61,10 @@ def read(model: Any) -> Forest:
         return model
     if isinstance(model, str | os.PathLike):
         model = load_model(model)
+    found = unwrap(model)
+    if found.before:
+        warnings.warn(found.describe(), PipelineWarning, stacklevel=2)
+    model = found.model
     for reader in READERS:
         if reader.accepts(model):
             forest: Forest = reader.read(model)
