@@ -12,9 +12,9 @@ from ensemble_compress.errors import PipelineWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import lightgbm, sklearn, xgboost
 from ensemble_compress.readers.files import load_model
-from ensemble_compress.readers.pipelines import Unwrapped, fit_parameter, unwrap
+from ensemble_compress.readers.pipelines import Unwrapped, unwrap, weight_parameter
 
-__all__ = ["Unwrapped", "fit_parameter", "load_model", "read", "unwrap"]
+__all__ = ["Unwrapped", "load_model", "read", "unwrap", "weight_parameter"]
 
 READERS: tuple[Any, ...] = (xgboost, lightgbm, sklearn)
 """Asked in this order: the wrappers of XGBoost and LightGBM are scikit-learn estimators too."""
