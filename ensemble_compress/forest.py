@@ -263,10 +263,7 @@ class Forest:
         return answer[:, 0] if self.n_outputs == 1 else answer
 
     def decide(self, margin: NDArray[Any]) -> NDArray[np.intp]:
-        """The class code of each row of margins: the largest wins, the lower code among equals.
-
-        One margin that tells two classes is class 1 above zero, `tie_class` at zero.
-        """
+        """The class code of each row of margins: the largest wins, the lower code (a lone zero: `tie_class`) among equals."""
         if self.n_outputs > 1:
             return np.asarray(margin.argmax(axis=1), np.intp)
         has_two = self.classes is not None and len(self.classes) == 2

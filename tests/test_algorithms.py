@@ -165,7 +165,9 @@ def test_trained_models_keep_the_contract(algorithm: Any, name: str) -> None:
 
 
 @every_example
-@pytest.mark.parametrize("link", ["identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus", "samme", "isolation"])
+@pytest.mark.parametrize(
+    "link", ["identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus", "samme", "isolation"]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [None, np.array(["no", "yes"])])
 @pytest.mark.parametrize("n_rows", [1, 8])

@@ -13,7 +13,10 @@ from sklearn.ensemble._iforest import _average_path_length
 def entries(entry: Callable[..., Any]) -> dict[str, Any]:
     """The models by name; `entry` is `zoo._sklearn`, which this module cannot import."""
     some_columns = {"n_estimators": 5, "max_features": 0.6}
-    small_tree, small_regressor = tree.DecisionTreeClassifier(max_depth=5), tree.DecisionTreeRegressor(max_depth=5)
+    small_tree, small_regressor = (
+        tree.DecisionTreeClassifier(max_depth=5),
+        tree.DecisionTreeRegressor(max_depth=5),
+    )
     hist = {"max_iter": 4, "max_leaf_nodes": 6, "min_samples_leaf": 5}
     rising, binary = [1, 0, 0, -1, 0], {"class_weight": {0: 1.0, 1: 3.5}, "max_depth": 5}
     return {
@@ -96,7 +99,12 @@ def prediction(model: Any, X: NDArray[Any]) -> NDArray[Any]:
 
 
 def _members(model: Any) -> Any:
-    kinds = (ensemble.BaggingClassifier, ensemble.BaggingRegressor, ensemble.AdaBoostClassifier, ensemble.IsolationForest)
+    kinds = (
+        ensemble.BaggingClassifier,
+        ensemble.BaggingRegressor,
+        ensemble.AdaBoostClassifier,
+        ensemble.IsolationForest,
+    )
     return model.estimators_ if isinstance(model, kinds) else None
 
 

@@ -35,5 +35,7 @@ def find_override(model: Any, base: type, names: Iterable[str]) -> tuple[type, s
         Names of methods.
     """
     order = type(model).__mro__
-    found = ((derived, name) for derived in order[: order.index(base)] for name in names if name in vars(derived))
+    found = (
+        (derived, name) for derived in order[: order.index(base)] for name in names if name in vars(derived)
+    )
     return next(found, None)
