@@ -212,7 +212,7 @@ CHANGES: list[dict[str, Any]] = [
     *({"values": np.array([[1.0], [2.0], [5.0]])}, {"values": np.array([[1], [2], [4]], np.float32)}),
     *({"bias": [0.5]}, {"x_dtype": "float64"}, {"category_sets": make_sets([[1, 41]])}),
     *({"classes": np.arange(2)}, {"handles_nan": False}, {"feature_names": ("a", "b")}),
-    {"categories": (None, ("x", "y"))},
+    *({"categories": (None, ("x", "y"))}, {"tie_class": 1}),
 ]
 
 

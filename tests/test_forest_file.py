@@ -131,6 +131,12 @@ def test_a_later_protocol_is_refused(saved: Path) -> None:
         load_forest(saved)
 
 
+def test_files_of_the_first_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_1.forest")
+    assert forest == small_forest()
+    assert (forest.tie_class, metadata) == (0, {"made": "by protocol 1"})
+
+
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:
     change(saved, "nodes.right.npy", npy(np.array([1, -1, -1], np.int32)))
     with pytest.raises(
