@@ -117,7 +117,8 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         X : array-like of shape (n_rows, n_features) or DataFrame
             Rows.
         """
-        return self.compressed_.predict(self._rows(X))
+        rows = self._rows(X)
+        return self.compressed_.predict(rows)
 
     def _rows(self, X: Any) -> Any:
         """Rows as the compressed model takes them, after scikit-learn's checks of names and number of features.
@@ -203,7 +204,8 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
         X : array-like of shape (n_rows, n_features) or DataFrame
             Rows.
         """
-        return self.compressed_.predict_proba(self._rows(X))  # type: ignore[no-any-return]
+        rows = self._rows(X)
+        return self.compressed_.predict_proba(rows)  # type: ignore[no-any-return]
 
     @property
     def classes_(self) -> NDArray[Any]:

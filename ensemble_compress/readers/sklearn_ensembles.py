@@ -137,7 +137,7 @@ def read_isolation_forest(model: Any) -> Forest:
     >>> from sklearn.ensemble import IsolationForest
     >>> import ensemble_compress as ec
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> model = IsolationForest(20, contamination=0.1, random_state=0).fit(X)
+    >>> model = IsolationForest(n_estimators=20, contamination=0.1, random_state=0).fit(X)
     >>> labels = np.where(ec.read(model).predict(X) - model.offset_ < 0, -1, 1)
     >>> bool((labels == model.predict(X)).all())
     True
