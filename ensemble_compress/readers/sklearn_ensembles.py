@@ -113,7 +113,7 @@ def _votes(is_voted: NDArray[np.bool_], weight: Any) -> NDArray[np.float64]:
     votes = np.where(is_voted, weight, -1 / (n_classes - 1) * weight)
     # scikit-learn sums both columns of two classes and takes their difference. The one is the other's negative, and
     # doubling is exact.
-    return 2 * votes[:, 1:] if n_classes == 2 else votes
+    return np.asarray(2 * votes[:, 1:] if n_classes == 2 else votes)
 
 
 def read_isolation_forest(model: Any) -> Forest:
