@@ -73,7 +73,8 @@ class Clone:
         """Whether each of its trees left rows out that are known."""
         if not getattr(self.model, "bootstrap", False) or not hasattr(self.model, "estimators_samples_"):
             return False
-        return self.forest.divisor == self.forest.n_trees == len(self.model.estimators_)
+        is_mean = self.forest.link == "identity" and self.forest.divisor == self.forest.n_trees
+        return is_mean and self.forest.n_trees == len(self.model.estimators_)
 
 
 def can_be_cloned(task: Task) -> bool:

@@ -1,4 +1,4 @@
-"""Every error that this library raises on purpose, in one family.
+"""Every error that this library raises on purpose, in one family, and its one warning.
 
     EnsembleCompressError
     |- InputError            (ValueError)   rows, labels or weights that do not fit the model
@@ -9,6 +9,8 @@
     |- BudgetError           (ValueError)   nothing fits `max_bytes`; `.nearest` is the smallest that was found
     |- MissingPackageError   (ImportError)  an optional package is not installed; the message says how to
     `- ToolchainError        (RuntimeError) no compiler, or the compiler failed
+
+    PipelineWarning          (UserWarning)  a model was read out of a pipeline whose other steps stay outside
 
 A message says what was expected, what was found, where, and what to do.
 """
@@ -65,6 +67,20 @@ class BudgetError(EnsembleCompressError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.nearest, self.required_bytes)
+
+
+class PipelineWarning(UserWarning):
+    """A model was read out of a pipeline; its steps before the model stay outside, and rows must pass them first.
+
+    Not an error: to say that this is known, pass the last step, or filter the category.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from ensemble_compress.errors import PipelineWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", PipelineWarning)
+    """
 
 
 class MissingPackageError(EnsembleCompressError, ImportError):

@@ -97,6 +97,7 @@ def check(forest: Any) -> None:
         "classes must fit the outputs": forest.classes is None
         or len(forest.classes) == n_outputs
         or (n_outputs == 1 and len(forest.classes) == 2),
+        "tie_class must be 0 or 1": forest.tie_class in (0, 1),
         "feature_names must have an entry a feature": forest.feature_names is None
         or len(forest.feature_names) == forest.n_features,
         "categories must have an entry a feature": forest.categories is None
@@ -141,6 +142,34 @@ def frozen(array: Any, dtype: Any) -> NDArray[Any]:
     copy = np.array(given, dtype=dtype, order="C")
     copy.setflags(write=False)
     return copy
+
+
+def take_trees(
+    nodes: Nodes, tree_start: NDArray[np.int32], trees: NDArray[np.intp]
+) -> tuple[Nodes, NDArray[np.int64]]:
+    """(the nodes of the chosen trees, where those trees start)."""
+    lengths = np.diff(tree_start)[trees]
+    start = np.append(0, np.cumsum(lengths, dtype=np.int64))
+    shift = np.repeat(tree_start[trees] - start[:-1], lengths)
+    old = np.arange(start[-1]) + shift
+    taken = Nodes(*(array[old] for array in nodes))
+    return taken._replace(right=np.where(taken.right >= 0, taken.right - shift, -1)), start
+
+
+def keep_some(nodes: Nodes, keep: NDArray[np.bool_], leaf: NDArray[np.int32]) -> Nodes:
+    """The nodes that stay; `leaf` says of every node which row of values it has afterwards, -1 at a split."""
+    place: NDArray[np.intp] = np.cumsum(keep) - keep
+    old: Any = np.flatnonzero(keep)
+    is_leaf = leaf[old] >= 0
+    kept = Nodes(*(array[old] for array in nodes))
+    return kept._replace(
+        feature=np.where(is_leaf, -1, kept.feature),
+        threshold=np.where(is_leaf, 0.0, kept.threshold),
+        right=np.where(is_leaf, -1, place[nodes.right[old]]),
+        nan_left=kept.nan_left & ~is_leaf,
+        category_set=np.where(is_leaf, -1, kept.category_set),
+        leaf=leaf[old],
+    )
 
 
 def renumber(index: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

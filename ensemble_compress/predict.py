@@ -241,6 +241,15 @@ def _signed_square(margin: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(margin * np.abs(margin))
 
 
+def _samme(margin: NDArray[Any]) -> NDArray[Any]:
+    return _softmax(margin / max(margin.shape[1] - 1, 1))
+
+
+def _isolation(margin: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(-(2.0**-margin))
+
+
 def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
     """Averages of probabilities that rounding has moved off one, made to add up to one again; the others as they are."""
     uniform = np.full_like(answer, 1 / answer.shape[1])
@@ -267,9 +276,13 @@ LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "softplus": lambda margin: np.logaddexp(0, margin),
     "signed_square": _signed_square,
     "step": lambda margin: np.asarray((margin > 0).astype(margin.dtype)),
+    "samme": _samme,
+    "isolation": _isolation,
 }
 """From margins of shape (n_rows, n_outputs) to predictions of the same shape and dtype.
 
 `sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss; `signed_square`, the square with the
 margin's sign, that of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0, that of XGBoost's `binary:hinge`.
+`samme`, AdaBoost's, is the softmax of the margins divided by one less than their number. `isolation`, an isolation
+forest's score, is -2 to the power of -margin.
 """

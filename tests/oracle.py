@@ -95,6 +95,13 @@ def exponential(m: float) -> float:
         return math.inf
 
 
+def isolation(m: float) -> float:
+    try:
+        return -math.pow(2.0, -m)
+    except OverflowError:
+        return -math.inf
+
+
 ONE_BY_ONE = {
     "identity": lambda m: m,
     "sigmoid": sigmoid,
@@ -103,15 +110,22 @@ ONE_BY_ONE = {
     "softplus": softplus,
     "signed_square": lambda m: math.copysign(m * m, m),
     "step": lambda m: 1.0 if m > 0 else 0.0,
+    "isolation": isolation,
 }
 
 
 def link(name: str, margin: list[float]) -> list[float]:
     """The prediction from one row of margins, in double precision."""
+    if name == "samme":
+        return link("softmax", [m / max(len(margin) - 1, 1) for m in margin])
     if name == "softmax":
         powers = [math.exp(m - max(margin)) for m in margin]
         return [p / math.fsum(powers) for p in powers]
     return [ONE_BY_ONE[name](m) for m in margin]
+
+
+def side_of_zero(forest: Any, margin: float) -> int:
+    return int(forest.tie_class) if margin == 0 else int(margin > 0)
 
 
 def class_codes(forest: Any, margin: np.ndarray) -> list[int]:
@@ -119,7 +133,7 @@ def class_codes(forest: Any, margin: np.ndarray) -> list[int]:
     codes = []
     for row in margin.tolist():
         if len(row) == 1:
-            codes.append(int(row[0] > 0) if len(forest.classes) == 2 else 0)
+            codes.append(side_of_zero(forest, row[0]) if len(forest.classes) == 2 else 0)
         else:
             codes.append(row.index(max(row)))
     return codes

@@ -127,8 +127,14 @@ def test_a_foreign_zip_is_refused(saved: Path) -> None:
 
 def test_a_later_protocol_is_refused(saved: Path) -> None:
     change(saved, "header.json", json.dumps({"format": forest_file.FORMAT, "protocol": 9}).encode())
-    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1: a later version .* upgrade"):
+    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 2: a later version .* upgrade"):
         load_forest(saved)
+
+
+def test_files_of_the_first_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_1.forest")
+    assert forest == small_forest()
+    assert (forest.tie_class, metadata) == (0, {"made": "by protocol 1"})
 
 
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:

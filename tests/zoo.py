@@ -13,6 +13,7 @@ import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
 import zoo_boost
+import zoo_sklearn
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
 from sklearn.dummy import DummyRegressor
@@ -235,7 +236,7 @@ def _lightgbm_entries() -> dict[str, Entry]:
     return entries
 
 
-ENTRIES = _sklearn_entries() | _xgboost_entries() | _lightgbm_entries()
+ENTRIES = _sklearn_entries() | zoo_sklearn.entries(_sklearn) | _xgboost_entries() | _lightgbm_entries()
 ENTRIES |= zoo_boost.entries()
 
 
@@ -300,6 +301,8 @@ def expected_leaves(name: str) -> NDArray[Any]:
         return np.asarray(model.predict(X, pred_leaf=True)).reshape(len(X), -1)
     if hasattr(model, "_predictors"):
         return _walk_hist(model, X)
+    if (leaves := zoo_sklearn.leaves(model, X)) is not None:
+        return leaves
     return np.asarray(model.apply(X)).reshape(len(X), -1)
 
 
@@ -314,6 +317,8 @@ def expected_margin(name: str) -> NDArray[Any]:
             margin = margin / model.booster_.current_iteration()
     elif hasattr(model, "_raw_predict"):
         margin = model._raw_predict(X)
+    elif (margin := zoo_sklearn.margin(model, X)) is not None:
+        pass
     else:
         margin = (model.predict_proba if hasattr(model, "classes_") else model.predict)(X)
     return np.asarray(margin).reshape(len(X), -1)
@@ -325,7 +330,7 @@ def expected_prediction(name: str) -> NDArray[Any]:
     if isinstance(model, xgb.Booster):
         values = np.asarray(_predict_xgboost(name))
         return (values > (0 if "logitraw" in name else 0.5)).astype(int) if "binary:" in name else values
-    return np.asarray(model.predict(X))
+    return zoo_sklearn.prediction(model, X)
 
 
 def _predict_xgboost(name: str, **what: Any) -> Any:

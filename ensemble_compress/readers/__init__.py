@@ -5,14 +5,16 @@ libraries differ, so that nothing behind it asks where a forest came from.
 """
 
 import os
+import warnings
 from typing import Any
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import PipelineWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import lightgbm, sklearn, treelite, xgboost
 from ensemble_compress.readers.files import load_model
+from ensemble_compress.readers.pipelines import Unwrapped, unwrap, weight_parameter
 
-__all__ = ["load_model", "read"]
+__all__ = ["Unwrapped", "load_model", "read", "unwrap", "weight_parameter"]
 
 READERS: tuple[Any, ...] = (treelite, xgboost, lightgbm, sklearn)
 """Asked in this order: a checkpoint of Treelite may have any suffix, and the wrappers of XGBoost and LightGBM are
@@ -31,6 +33,7 @@ def read(model: Any) -> Forest:
     model : Forest, fitted estimator, booster, or path
         A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, a
         `treelite.Model`, or a path to a .json or .ubj (XGBoost), .txt (LightGBM), .tl (Treelite) or .skops file.
+        Of a scikit-learn Pipeline the last step is read.
 
     Returns
     -------
@@ -43,6 +46,11 @@ def read(model: Any) -> Forest:
     ModelFileError
         The file is damaged, truncated or of another kind.
 
+    Warns
+    -----
+    PipelineWarning
+        The model is the last step of a pipeline, and the steps before it stay outside.
+
     Examples
     --------
     >>> from sklearn.tree import DecisionTreeClassifier
@@ -54,6 +62,10 @@ def read(model: Any) -> Forest:
         return model
     if isinstance(model, str | os.PathLike):
         model = load_model(model)
+    found = unwrap(model)
+    if found.before:
+        warnings.warn(found.describe(), PipelineWarning, stacklevel=2)
+    model = found.model
     for reader in READERS:
         if reader.accepts(model):
             forest: Forest = reader.read(model)

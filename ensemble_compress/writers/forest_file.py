@@ -1,8 +1,8 @@
 """Our own file: a forest and what was learnt about it, safe to load from anywhere.
 
-Protocol 1 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
+Protocol 2 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
 forest and the caller's metadata. Nothing in it is code, sizes are bounded before anything is allocated, and the
-arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes.
+arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`.
 """
 
 import io
@@ -19,8 +19,19 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import CategorySets, Nodes
 from ensemble_compress.writers.atomic import write_atomically
 
-FORMAT, PROTOCOL = "ensemble_compress forest", 1
-SCALARS = ("n_features", "divisor", "link", "x_dtype", "handles_nan", "feature_names", "categories")
+FORMAT, PROTOCOL = "ensemble_compress forest", 2
+SCALARS = (
+    "n_features",
+    "divisor",
+    "link",
+    "x_dtype",
+    "handles_nan",
+    "feature_names",
+    "categories",
+    "tie_class",
+)
+ADDED_LATER = {"tie_class": 0}
+"""What files of earlier protocols mean by saying nothing."""
 ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
 PARTS: tuple[tuple[str, Any], ...] = (("nodes", Nodes), ("category_sets", CategorySets))
 LARGEST_GROWTH, SMALLEST_LIMIT = 1000, 1 << 20
@@ -139,9 +150,9 @@ def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
 def _check_header(header: Any) -> None:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelFileError(f"is no {FORMAT!r} file; expected one written by save")
-    if header.get("protocol") != PROTOCOL:
+    if header.get("protocol") not in range(1, PROTOCOL + 1):
         raise ModelFileError(
-            f"has protocol {header.get('protocol')!r}; expected {PROTOCOL}: a later version of ensemble-compress wrote it;"
+            f"has protocol {header.get('protocol')!r}; expected 1 to {PROTOCOL}: a later version of ensemble-compress wrote it;"
             " upgrade"
         )
 
@@ -162,6 +173,8 @@ def _read_array(content: bytes) -> NDArray[Any]:
 
 
 def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
+    if header["protocol"] == 1:
+        header = ADDED_LATER | header
     fields: dict[str, Any] = {name: header[name] for name in SCALARS} | {
         name: arrays.get(name) for name in ARRAYS
     }
