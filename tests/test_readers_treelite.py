@@ -24,9 +24,16 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
 from ensemble_compress.writers.treelite import to_treelite
 
-# Treelite imports no single trees.
-IMPORTED = [name for name in zoo.ENTRIES if not name.startswith(("tree", "extra tree ", "stump"))]
-IMPORTED.remove("extra tree")
+# Treelite imports no single trees, members of other ensembles, fitted starts or linear leaves; of GradientBoosting that
+# stopped early it reads beyond the trees; isolation forests are refused by our reader.
+NOT_IMPORTED = (
+    *("tree", "extra tree ", "stump", "bagging", "adaboost", "isolation forest"),
+    *("boosting uniform", "boosting stopped early", "lgb constants of a linear tree"),
+)
+IMPORTED = [name for name in zoo.ENTRIES if not name.startswith(NOT_IMPORTED) and name != "extra tree"]
+WRITTEN = [name for name in zoo.ENTRIES if not name.startswith(("adaboost", "isolation forest"))]
+"""Treelite has no links for the others: the writer refuses them."""
+
 DTYPES = ["float32", "float64"]
 LINKS = ("identity", "sigmoid", "sigmoid2", "exp", "softplus", "signed_square", "step")
 
@@ -98,7 +105,7 @@ def test_an_imported_model_answers_as_gtil_does(name: str) -> None:
     assert_answers_are_gtils(imported(name), forest, rows_of(name, forest))
 
 
-@pytest.mark.parametrize("name", zoo.ENTRIES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_what_our_writer_wrote_gives_back_the_same_answers(name: str) -> None:
     expected, model = zoo.forest(name), to_treelite(zoo.forest(name))
     actual, X = read(model), zoo.rows(name)
