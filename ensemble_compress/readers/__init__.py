@@ -9,16 +9,16 @@ from typing import Any
 
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers import lightgbm, sklearn, xgboost
+from ensemble_compress.readers import catboost, lightgbm, sklearn, xgboost
 from ensemble_compress.readers.files import load_model
 
 __all__ = ["load_model", "read"]
 
-READERS: tuple[Any, ...] = (xgboost, lightgbm, sklearn)
-"""Asked in this order: the wrappers of XGBoost and LightGBM are scikit-learn estimators too."""
+READERS: tuple[Any, ...] = (catboost, xgboost, lightgbm, sklearn)
+"""Asked in this order: the wrappers of XGBoost and LightGBM are scikit-learn estimators too, and a .json file that is no
+export of CatBoost is taken for XGBoost's."""
 
 NOT_YET = {
-    "catboost": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
     "treelite": "Treelite models cannot be read yet; pass the model, or model file, that it was made from",
 }
 
@@ -29,8 +29,9 @@ def read(model: Any) -> Forest:
     Parameters
     ----------
     model : Forest, fitted estimator, booster, or path
-        A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, or a path to
-        a .json or .ubj (XGBoost), .txt (LightGBM) or .skops file.
+        A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, a model of
+        CatBoost, or a path to a .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost) or
+        .skops file.
 
     Returns
     -------
@@ -69,5 +70,5 @@ def _refusal(model: Any) -> str:
     return NOT_YET.get(
         library,
         f"cannot read a model of type {kind.__module__}.{kind.__qualname__}; expected a fitted tree ensemble of"
-        " scikit-learn, XGBoost or LightGBM, or a path to a .json, .ubj, .txt or .skops file",
+        " scikit-learn, XGBoost, LightGBM or CatBoost, or a path to a .json, .ubj, .txt, .cbm or .skops file",
     )

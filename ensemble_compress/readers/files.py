@@ -16,11 +16,10 @@ from ensemble_compress.errors import (
     UnsupportedModelError,
 )
 
-TEXT_SUFFIXES = (".json", ".ubj", ".txt")
+TEXT_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 REFUSED_SUFFIXES = {
     ".forest": "it holds a compressed model: open it with ensemble_compress.load(path)",
-    ".cbm": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
     ".bin": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
     ".model": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
     ".deprecated": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
@@ -56,7 +55,7 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     Parameters
     ----------
     path : str or PathLike
-        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model.
+        A .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .skops, or pickled model.
     trust_pickle : bool
         Whether to load a pickle, which runs whatever code it holds.
 
@@ -86,7 +85,8 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     if suffix in PICKLE_SUFFIXES:
         return _load_pickle(path, trust_pickle)
     raise UnsupportedModelError(
-        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM) or .skops"
+        f"{path.name}: unknown suffix {path.suffix!r}; expected .json (XGBoost, CatBoost), .ubj (XGBoost), .txt"
+        " (LightGBM), .cbm (CatBoost) or .skops"
     )
 
 
