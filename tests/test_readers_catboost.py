@@ -398,7 +398,7 @@ FIRST = "features_info/float_features/0"
         ("cat binary", "model_info/class_params/class_label_type", "Odd", "class_label_type is 'Odd'; expected String"),
         ("cat binary", "model_info/params/loss_function/type", 3, "type is int; expected a string"),
         ("cat multiclass", "model_info/params/loss_function/type", "Logloss", "leaves have 3 values, which the loss"),
-        ("cat lossguide", "trees/0/left", None, "left is missing"),
+        ("cat lossguide", "trees/0/left", None, "child of a split is None; expected an object"),
         ("cat lossguide", "trees/1", {"value": [1, 2]}, "tree 1: its leaves hold 2 values, those of tree 0 hold 1"),
         ("cat lossguide", "trees/0", {"value": "x"}, "value holds something other than numbers"),
         ("cat one-hot", "features_info/categorical_features/0/values", [1.5], "values holds something other than whole"),

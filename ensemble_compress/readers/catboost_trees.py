@@ -108,7 +108,7 @@ def read_nested(section: Section, features: Features, number: NDArray[np.int64] 
     children = np.where(children >= 0, children, len(tests) - 1 - children)
     nodes = _nodes_of(tests, np.arange(len(tests)))
     is_swapped = nodes["category_set"] >= 0
-    weights = [leaf.values.get("weight", 0) for leaf in leaves]
+    weights = [leaf.get("weight", 0) for leaf in leaves]
     cover = Section({"weight": weights}, section.where).numbers("weight", np.float64)
     whole = np.concatenate([np.zeros(len(tests)), cover])
     for j in range(len(tests) - 1, -1, -1):
@@ -126,20 +126,22 @@ def read_nested(section: Section, features: Features, number: NDArray[np.int64] 
     )
 
 
-def _flatten(section: Section) -> tuple[list[Section], list[list[int]], list[Section]]:
+def _flatten(section: Section) -> tuple[list[Section], list[list[int]], list[dict[str, Any]]]:
     """(the splits in pre-order, their children, the leaves from left to right); leaf k is written -1 - k."""
     splits: list[Section] = []
     children: list[list[int]] = []
-    leaves: list[Section] = []
+    leaves: list[dict[str, Any]] = []
     waiting: list[tuple[Any, int]] = [(section.values, -1)]
+    place = f"{section.where}, split"
     while waiting:
-        value, parent = waiting.pop()
-        node = as_section(value, section.where)
+        node, parent = waiting.pop()
+        if not isinstance(node, dict):
+            raise section.error(f"the left or right child of a split is {str(node)[:40]}; expected an object")
         if "split" in node:
             at = len(splits)
-            splits.append(node.section("split"))
+            splits.append(as_section(node["split"], place))
             children.append([])
-            waiting += [(node.section(side).values, at) for side in ("right", "left")]
+            waiting += [(node.get(side), at) for side in ("right", "left")]
         else:
             at = -1 - len(leaves)
             leaves.append(node)
@@ -148,8 +150,8 @@ def _flatten(section: Section) -> tuple[list[Section], list[list[int]], list[Sec
     return splits, children, leaves
 
 
-def _values_of(section: Section, leaves: list[Section]) -> NDArray[np.float64]:
-    found = [leaf.values.get("value") for leaf in leaves]
+def _values_of(section: Section, leaves: list[dict[str, Any]]) -> NDArray[np.float64]:
+    found = [leaf.get("value") for leaf in leaves]
     rows = [value if isinstance(value, list) else [value] for value in found]
     width = len(rows[0])
     if not width or any(len(row) != width for row in rows):
