@@ -37,7 +37,8 @@ ModelArgument = Annotated[
     Path,
     typer.Argument(
         metavar="MODEL",
-        help="Model file: .json or .ubj (XGBoost), .txt (LightGBM), .tl (Treelite), .skops (scikit-learn), .forest (ours).",
+        help="Model file: .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .tl (Treelite),"
+        " .skops (scikit-learn), .forest (ours).",
     ),
 ]
 DataOption = Annotated[

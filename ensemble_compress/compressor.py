@@ -34,7 +34,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.

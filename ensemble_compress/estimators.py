@@ -158,7 +158,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
@@ -247,7 +247,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.

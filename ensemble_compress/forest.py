@@ -38,7 +38,7 @@ class Forest:
     """A tree ensemble as arrays.
 
     The margin of a row is `(bias + the sum of its leaves, tree after tree) / divisor`, summed in the dtype of
-    `values`; the prediction is the link of the margin.
+    `values`, the bias first or last; the prediction is the link of the margin.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Forest:
     values : ndarray of shape (n_values, width) float32 or float64
         Leaf values; width is 1 or n_outputs.
     bias : ndarray of shape (n_outputs,)
-        What the sums start from; the dtype of `values`.
+        What the sums start from, or end with; the dtype of `values`.
     n_features : int
         Columns of X.
     divisor : float
@@ -72,6 +72,8 @@ class Forest:
         For each feature the levels of a DataFrame's column behind its codes, or None.
     tie_class : {0, 1}
         The class of a margin of exactly zero, where one output tells two classes.
+    bias_last : bool
+        Whether the sums start from 0 and the bias is added to the sum of all trees: it rounds otherwise.
 
     Raises
     ------
@@ -98,6 +100,7 @@ class Forest:
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
     tie_class: int = 0
+    bias_last: bool = False
 
     def __post_init__(self) -> None:
         def freeze(name: str, value: Any) -> None:
@@ -250,8 +253,10 @@ class Forest:
         """
         rows = self.rows(X)
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
-        out[:] = self.bias
+        out[:] = 0 if self.bias_last else self.bias
         predict.add_margins(self._plan, rows, out, n_jobs)
+        if self.bias_last:
+            out += self.bias
         if self.divisor != 1.0:
             out /= self.values.dtype.type(self.divisor)
         return out

@@ -43,7 +43,8 @@ def as_rows(
     feature_names : sequence of str, optional
         The model's names of its columns.
     categories : sequence, optional
-        For each feature the levels behind its codes, or None where a feature holds numbers already.
+        For each feature the levels behind its codes, or None where a feature holds numbers already. A whole number
+        in a column whose levels are texts stands for its text.
     handles_nan : bool
         Whether the model has a rule for missing values.
 
@@ -132,14 +133,28 @@ def _read_frame(
             if getattr(column.dtype, "categories", column).dtype == bool and not isinstance(levels[0], bool):
                 # scikit-learn writes the levels of a column of truth values as the numbers 0 and 1.
                 column = column.astype(object).map({False: 0, True: 1})
-            codes = pd.Index(list(levels)).get_indexer(column).astype(np.float64)
-            columns.append(np.where(codes < 0, np.nan, codes))
+            columns.append(_codes_of(column, levels))
         elif isinstance(column.dtype, pd.CategoricalDtype):
             codes = column.cat.codes.to_numpy().astype(np.float64)
             columns.append(np.where(codes < 0, np.nan, codes))
         else:
             columns.append(_numbers_of(column))
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+
+
+def _codes_of(column: Any, levels: Sequence[Any]) -> NDArray[np.float64]:
+    """The place of each value among the levels, NaN where it has none; a whole number is found as its text too."""
+    import pandas as pd
+
+    index = pd.Index(list(levels))
+    codes = index.get_indexer(column).astype(np.float64)
+    lost = np.flatnonzero(codes < 0)
+    if len(lost) and isinstance(levels[0], str):
+        # To CatBoost 3 and "3" are one category; the other libraries have no text where they had numbers.
+        whole = (int, np.integer, np.bool_)
+        spelled = [str(value) if isinstance(value, whole) else value for value in column.iloc[lost]]
+        codes[lost] = index.get_indexer(pd.Index(spelled, dtype=object))
+    return np.where(codes < 0, np.nan, codes)
 
 
 def _numbers_of(column: Any) -> NDArray[Any]:

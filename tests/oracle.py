@@ -63,12 +63,12 @@ def leaves(forest: Any, X: Any) -> np.ndarray:
 
 
 def margins(forest: Any, X: Any) -> np.ndarray:
-    """(bias + the leaves in tree order) / divisor, every step rounded to the dtype of the values."""
+    """(bias + the leaves in tree order) / divisor, every step rounded to the dtype of the values; the bias may come last."""
     number = forest.values.dtype.type
     ends = leaves(forest, X)
     answer = np.empty((len(ends), len(forest.bias)), forest.values.dtype)
     for i, row in enumerate(ends.tolist()):
-        sums = [number(b) for b in forest.bias]
+        sums = [number(0) if forest.bias_last else number(b) for b in forest.bias]
         for t, j in enumerate(row):
             value = forest.values[int(forest.nodes.leaf[j])]
             column = int(forest.tree_output[t])
@@ -76,6 +76,8 @@ def margins(forest: Any, X: Any) -> np.ndarray:
                 sums[column] = number(sums[column] + value[0])
             else:
                 sums = [number(s + v) for s, v in zip(sums, value, strict=True)]
+        if forest.bias_last:
+            sums = [number(s + b) for s, b in zip(sums, forest.bias, strict=True)]
         answer[i] = [number(s / number(forest.divisor)) for s in sums]
     return answer
 

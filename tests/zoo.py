@@ -13,6 +13,7 @@ import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
 import zoo_boost
+import zoo_catboost
 import zoo_sklearn
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
@@ -238,6 +239,7 @@ def _lightgbm_entries() -> dict[str, Entry]:
 
 ENTRIES = _sklearn_entries() | zoo_sklearn.entries(_sklearn) | _xgboost_entries() | _lightgbm_entries()
 ENTRIES |= zoo_boost.entries()
+ENTRIES |= {name: Entry("catboost", *entry) for name, entry in zoo_catboost.entries(data).items()}
 
 
 def names(library: str) -> list[str]:
@@ -295,6 +297,8 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
 def expected_leaves(name: str) -> NDArray[Any]:
     """The leaf of each row in each tree as the library itself tells it, shape (n_rows, n_trees)."""
     model, X = trained(name), rows(name)
+    if ENTRIES[name].library == "catboost":
+        return zoo_catboost.leaves(model, X)
     if ENTRIES[name].library == "xgboost":
         return np.asarray(_predict_xgboost(name, pred_leaf=True)).reshape(len(X), -1)
     if ENTRIES[name].library == "lightgbm":
@@ -315,6 +319,8 @@ def expected_margin(name: str) -> NDArray[Any]:
         margin = model.predict(X, raw_score=True)
         if model.get_params()["boosting_type"] == "rf":
             margin = margin / model.booster_.current_iteration()
+    elif ENTRIES[name].library == "catboost":
+        margin = zoo_catboost.margin(model, X)
     elif hasattr(model, "_raw_predict"):
         margin = model._raw_predict(X)
     elif (margin := zoo_sklearn.margin(model, X)) is not None:
@@ -330,6 +336,8 @@ def expected_prediction(name: str) -> NDArray[Any]:
     if isinstance(model, xgb.Booster):
         values = np.asarray(_predict_xgboost(name))
         return (values > (0 if "logitraw" in name else 0.5)).astype(int) if "binary:" in name else values
+    if ENTRIES[name].library == "catboost":
+        return zoo_catboost.prediction(model, X)
     return zoo_sklearn.prediction(model, X)
 
 

@@ -10,19 +10,15 @@ from typing import Any
 
 from ensemble_compress.errors import PipelineWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers import lightgbm, sklearn, treelite, xgboost
+from ensemble_compress.readers import catboost, lightgbm, sklearn, treelite, xgboost
 from ensemble_compress.readers.files import load_model
 from ensemble_compress.readers.pipelines import Unwrapped, unwrap, weight_parameter
 
 __all__ = ["Unwrapped", "load_model", "read", "unwrap", "weight_parameter"]
 
-READERS: tuple[Any, ...] = (treelite, xgboost, lightgbm, sklearn)
-"""Asked in this order: a checkpoint of Treelite may have any suffix, and the wrappers of XGBoost and LightGBM are
-scikit-learn estimators too."""
-
-NOT_YET = {
-    "catboost": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
-}
+READERS: tuple[Any, ...] = (treelite, catboost, xgboost, lightgbm, sklearn)
+"""Asked in this order: a checkpoint of Treelite may have any suffix, a .json file that is no export of CatBoost is taken
+for XGBoost's, and the wrappers of XGBoost and LightGBM are scikit-learn estimators too."""
 
 
 def read(model: Any) -> Forest:
@@ -31,9 +27,9 @@ def read(model: Any) -> Forest:
     Parameters
     ----------
     model : Forest, fitted estimator, booster, or path
-        A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, a
-        `treelite.Model`, or a path to a .json or .ubj (XGBoost), .txt (LightGBM), .tl (Treelite) or .skops file.
-        Of a scikit-learn Pipeline the last step is read.
+        A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, a model of
+        CatBoost, a `treelite.Model`, or a path to a .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm
+        (CatBoost), .tl (Treelite) or .skops file. Of a scikit-learn Pipeline the last step is read.
 
     Returns
     -------
@@ -75,11 +71,9 @@ def read(model: Any) -> Forest:
 
 def _refusal(model: Any) -> str:
     kind = type(model)
-    library = kind.__module__.partition(".")[0]
     if isinstance(model, type):
         return f"{model.__name__} is a class; expected a fitted model: {model.__name__}(...).fit(X, y)"
-    return NOT_YET.get(
-        library,
+    return (
         f"cannot read a model of type {kind.__module__}.{kind.__qualname__}; expected a fitted tree ensemble of"
-        " scikit-learn, XGBoost, LightGBM or Treelite, or a path to a .json, .ubj, .txt, .tl or .skops file",
+        " scikit-learn, XGBoost, LightGBM, CatBoost or Treelite, or a path to a .json, .ubj, .txt, .cbm, .tl or .skops file"
     )

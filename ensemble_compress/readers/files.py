@@ -17,7 +17,7 @@ from ensemble_compress.errors import (
 )
 from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
-TEXT_SUFFIXES = (".json", ".ubj", ".txt")
+TEXT_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
 TREELITE_SUFFIXES = (".tl", ".treelite", ".checkpoint")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 OLD_XGBOOST = (
@@ -26,7 +26,6 @@ OLD_XGBOOST = (
 )
 REFUSED_SUFFIXES = {
     ".forest": "it holds a compressed model: open it with ensemble_compress.load(path)",
-    ".cbm": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
     ".bin": OLD_XGBOOST,
     ".model": OLD_XGBOOST,
     ".deprecated": OLD_XGBOOST,
@@ -62,8 +61,8 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     Parameters
     ----------
     path : str or PathLike
-        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model, or a checkpoint of Treelite, which is
-        known by its first bytes whatever its suffix.
+        A .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .skops, or pickled model, or a
+        checkpoint of Treelite, which is known by its first bytes whatever its suffix.
     trust_pickle : bool
         Whether to load a pickle, which runs whatever code it holds.
 
@@ -96,8 +95,8 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     if suffix in PICKLE_SUFFIXES:
         return _load_pickle(path, trust_pickle)
     raise UnsupportedModelError(
-        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM), .tl"
-        " (Treelite) or .skops"
+        f"{path.name}: unknown suffix {path.suffix!r}; expected .json (XGBoost, CatBoost), .ubj (XGBoost), .txt"
+        " (LightGBM), .cbm (CatBoost), .tl (Treelite) or .skops"
     )
 
 

@@ -145,8 +145,8 @@ def _parse_file(path: Path) -> Section:
         document = as_section(_parse_json(data, name), name)
     if "learner" not in document:
         raise UnsupportedModelError(
-            f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') is read;"
-            " for LightGBM save_model('model.txt')"
+            f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') and CatBoost's"
+            " save_model('model.json', format='json') are read; for LightGBM save_model('model.txt')"
         )
     return document
 

@@ -64,6 +64,8 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
         arrays |= {f"{part}.{key}": array for key, array in getattr(forest, part)._asdict().items()}
     header = {"format": FORMAT, "protocol": PROTOCOL, "metadata": metadata or {}}
     header |= {name: getattr(forest, name) for name in SCALARS}
+    if forest.bias_last:
+        header["bias_last"] = True
     header["arrays"] = sorted(name for name, array in arrays.items() if array is not None)
     try:
         text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
@@ -178,6 +180,7 @@ def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
     fields: dict[str, Any] = {name: header[name] for name in SCALARS} | {
         name: arrays.get(name) for name in ARRAYS
     }
+    fields["bias_last"] = header.get("bias_last", False)
     for part, kind in PARTS:
         fields[part] = kind(*(arrays[f"{part}.{key}"] for key in kind._fields))
     if fields["feature_names"] is not None:

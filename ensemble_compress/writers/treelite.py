@@ -2,7 +2,8 @@
 
 Margins equal those of `Forest.margin` to the bit (but for the sign of zero) where Treelite can say what the forest says:
 
-- The bias becomes a tree of one leaf in front, because Treelite adds its own base score at the end.
+- The bias becomes a tree of one leaf, in front or behind the others, because Treelite averages before it adds its own
+  base score.
 - A whole divisor becomes Treelite's average over trees: trees of zero fill up their number. Any other divisor, or one
   smaller than the number of trees, is multiplied into the leaves, which changes margins by roundings.
 - float32 values need float32 rows; with float64 rows Treelite sums in float64.
@@ -84,7 +85,9 @@ def to_treelite(forest: Forest) -> Any:
     from treelite import model_builder
 
     constants, scale = _constant_trees(forest)
-    outputs = np.concatenate([[output for output, _ in constants], forest.tree_output]).astype(int)
+    beside = np.array([output for output, _ in constants], np.int32)
+    parts = (forest.tree_output, beside) if forest.bias_last else (beside, forest.tree_output)
+    outputs = np.concatenate(parts)
     is_classifier, n_outputs = forest.classes is not None, forest.n_outputs
     is_vector = forest.values.shape[1] > 1
     whole, each = ([n_outputs, 1] if is_classifier else [1, n_outputs]), np.maximum(outputs, 0).tolist()
@@ -112,7 +115,11 @@ def to_treelite(forest: Forest) -> Any:
         ),
         base_scores=[0.0] * n_outputs,
     )
-    _add_trees(builder, forest, [value for _, value in constants], scale)
+    if not forest.bias_last:
+        _add_constants(builder, constants, scale)
+    _add_trees(builder, forest, scale)
+    if forest.bias_last:
+        _add_constants(builder, constants, scale)
     return builder.commit()
 
 
@@ -132,7 +139,7 @@ def _postprocessor(forest: Forest) -> str:
 
 
 def _constant_trees(forest: Forest) -> tuple[list[tuple[int, NDArray[Any]]], float]:
-    """Trees of one leaf to put in front, as (output, values), and what the leaves must be multiplied by."""
+    """Trees of one leaf to put beside the others, as (output, values), and what the leaves must be multiplied by."""
     constants: list[tuple[int, NDArray[Any]]] = []
     each = [-1] if forest.values.shape[1] == forest.n_outputs else list(range(forest.n_outputs))
     counts = np.bincount(np.maximum(forest.tree_output, 0), minlength=len(each))
@@ -149,16 +156,20 @@ def _constant_trees(forest: Forest) -> tuple[list[tuple[int, NDArray[Any]]], flo
     return constants, scale
 
 
-def _add_trees(builder: Any, forest: Forest, constants: Sequence[NDArray[Any]], scale: float) -> None:
-    def leaf(values: list[float]) -> Any:
-        return values[0] if len(values) == 1 else values
+def _leaf(values: list[float]) -> Any:
+    return values[0] if len(values) == 1 else values
 
-    for value in constants:
+
+def _add_constants(builder: Any, constants: Sequence[tuple[int, NDArray[Any]]], scale: float) -> None:
+    for _, value in constants:
         builder.start_tree()
         builder.start_node(0)
-        builder.leaf(leaf((value * scale).tolist()))
+        builder.leaf(_leaf((value * scale).tolist()))
         builder.end_node()
         builder.end_tree()
+
+
+def _add_trees(builder: Any, forest: Forest, scale: float) -> None:
     nodes, lowest = forest.nodes, float(np.finfo(forest.x_dtype).min)
     threshold = (
         nodes.threshold if forest.x_dtype == "float64" else float32_below(nodes.threshold).astype(float)
@@ -173,7 +184,7 @@ def _add_trees(builder: Any, forest: Forest, constants: Sequence[NDArray[Any]], 
             builder.start_node(j)
             children = {"left_child_key": j + 1, "right_child_key": right - start, "default_left": nan_left}
             if feature < 0:
-                builder.leaf(leaf(values[row]))
+                builder.leaf(_leaf(values[row]))
             elif s >= 0:
                 builder.categorical_test(
                     feature, category_list=codes[s], category_list_right_child=False, **children
