@@ -24,11 +24,11 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
 from ensemble_compress.writers.treelite import to_treelite
 
-# Treelite imports no single trees, members of other ensembles, fitted starts or linear leaves; of GradientBoosting that
+# Treelite imports no single trees, CatBoost models, members of other ensembles, fitted starts or linear leaves; of GradientBoosting that
 # stopped early it reads beyond the trees; isolation forests are refused by our reader.
 NOT_IMPORTED = (
     *("tree", "extra tree ", "stump", "bagging", "adaboost", "isolation forest"),
-    *("boosting uniform", "boosting stopped early", "lgb constants of a linear tree"),
+    *("boosting uniform", "boosting stopped early", "lgb constants of a linear tree", "cat "),
 )
 IMPORTED = [name for name in zoo.ENTRIES if not name.startswith(NOT_IMPORTED) and name != "extra tree"]
 WRITTEN = [name for name in zoo.ENTRIES if not name.startswith(("adaboost", "isolation forest"))]

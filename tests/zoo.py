@@ -267,6 +267,10 @@ def rows(name: str) -> NDArray[Any]:
     X = data(entry.task, entry.missing, entry.categorical).X
     hard = adversarial_rows(read_model, X, entry.categorical)
     rows = np.concatenate([X, hard]).astype(read_model.x_dtype)
+    if entry.library == "catboost" and entry.categorical:
+        rows = rows[
+            ~(np.abs(rows[:, list(CATEGORICAL)]) > 2.0**62).any(axis=1)
+        ]  # CatBoost's codes are integers
     return rows if read_model.handles_nan else rows[~np.isnan(rows).any(axis=1)]
 
 
