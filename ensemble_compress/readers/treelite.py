@@ -2,8 +2,8 @@
 
 A model is asked for its own bytes, so objects and files take one way. The judge is GTIL, Treelite's predictor: it casts
 rows to the type of the thresholds, starts its sums at 0 in that type, divides by the number of trees where the model
-averages, and adds the base scores last. A forest adds them first: margins are GTIL's to the bit where the base scores
-are 0, and else up to the rounding of the sum.
+averages, and adds the base scores last. So does the forest, to the bit, but for base scores of an average, which it
+divides with the sum, and base scores that a float32 model cannot hold: those round otherwise.
 
 What Treelite made of the model before is not seen here: where its import answers otherwise than the source library
 (see docs/treelite.md), so does the forest. Read the source's own model rather than its import.
@@ -108,6 +108,7 @@ def _read_checkpoint(checkpoint: Checkpoint) -> Forest:
         x_dtype=str(checkpoint.dtype),
         classes=_classes_of(task, n_classes, link),
         tree_output=tree_output,
+        bias_last=bool(bias.any()),
     )
 
 
