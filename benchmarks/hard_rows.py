@@ -60,7 +60,9 @@ def make_rows(
     real = _cast(real, dtype)
     if not forest.handles_nan:
         real = real[~np.isnan(real).any(axis=1)]
-    columns = [_numbers_of(forest, f, real[:, f], f in categorical, not_whole) for f in range(forest.n_features)]
+    columns = [
+        _numbers_of(forest, f, real[:, f], f in categorical, not_whole) for f in range(forest.n_features)
+    ]
     singles = [_moved(real, f, numbers) for f, numbers in enumerate(columns)]
     rows = np.concatenate([real, *singles])
     mixed = _mixed(real, columns, max(n_rows - len(rows), n_rows // 4), random)

@@ -319,9 +319,7 @@ def _booster(objective: str, task_name: str, note: str = "", rounds: int = 1, **
         parameters = {"objective": objective, "nthread": 1, "seed": 1, **options}
         if options.get("booster") != "gblinear":
             parameters["max_depth"] = size.depth
-        categories = (
-            {"feature_types": _types(task), "enable_categorical": True} if task.categorical else {}
-        )
+        categories = {"feature_types": _types(task), "enable_categorical": True} if task.categorical else {}
         rows = xgboost.DMatrix(task.X, task.y, **categories)
         if objective == "survival:aft":
             rows.set_float_info("label_lower_bound", task.y)
@@ -387,7 +385,13 @@ def _lightgbm(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
 
         given = {
             **{"n_estimators": size.trees, "num_leaves": size.leaves, "min_child_samples": size.least},
-            **{"n_jobs": 1, "verbose": -1, "random_state": 0, "min_data_per_group": size.least, "cat_smooth": 1},
+            **{
+                "n_jobs": 1,
+                "verbose": -1,
+                "random_state": 0,
+                "min_data_per_group": size.least,
+                "cat_smooth": 1,
+            },
         }
         model = getattr(lightgbm, name)(**given | options)
         others: dict[str, Any] = {"categorical_feature": list(task.categorical)} if task.categorical else {}
@@ -398,7 +402,9 @@ def _lightgbm(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
         half, y = len(task.X) // 2, _labels(task)
         others["callbacks"] = [lightgbm.early_stopping(2, verbose=False)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # 4.7 renames eval_set; older versions know no other
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # 4.7 renames eval_set; older versions know no other
             return model.fit(task.X[:half], y[:half], eval_set=[(task.X[half:], y[half:])], **others)
 
     return Kind("LightGBM", f"{name}{', ' if note else ''}{note}", fit, tuple(tasks))
@@ -480,7 +486,9 @@ def _catboost_kinds() -> list[Kind]:
     for policy in ("Depthwise", "Lossguide"):
         kinds.append(_catboost("CatBoostClassifier", ("binary",), policy, grow_policy=policy, **one_hot))
     for mode in ("Min", "Max"):
-        kinds.append(_catboost("CatBoostRegressor", ("regression",), f"nan_mode={mode}", nan_mode=mode, **one_hot))
+        kinds.append(
+            _catboost("CatBoostRegressor", ("regression",), f"nan_mode={mode}", nan_mode=mode, **one_hot)
+        )
     for loss in ("Poisson", "Tweedie:variance_power=1.5", "Quantile"):
         kinds.append(_catboost("CatBoostRegressor", ("positive",), loss, loss_function=loss, **one_hot))
     return kinds

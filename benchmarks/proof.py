@@ -174,9 +174,7 @@ def compare_headers(models: dict[str, tuple[Forest, NDArray[Any]]]) -> None:
         expected = sizes.emulate_scores(forest, rows)
         expect_equal(expected, answers[name].scores, f"scores of the C header {name}")
         if forest.classes is not None:
-            expect_equal(
-                forest.decide(expected), answers[name].labels, f"labels of the C header {name}"
-            )
+            expect_equal(forest.decide(expected), answers[name].labels, f"labels of the C header {name}")
 
 
 def promises_bits(forest: Forest) -> bool:
@@ -204,7 +202,9 @@ def compare_treelite(forest: Forest, rows: NDArray[Any]) -> float:
     import treelite
 
     expected = forest.margin(rows)
-    found = treelite.gtil.predict(to_treelite(forest), treelite_rows(forest, rows), nthread=1, pred_margin=True)
+    found = treelite.gtil.predict(
+        to_treelite(forest), treelite_rows(forest, rows), nthread=1, pred_margin=True
+    )
     actual = np.asarray(found).reshape(expected.shape)
     if promises_bits(forest):
         expect_equal(expected, actual, "margins of Treelite")

@@ -179,7 +179,9 @@ def _ask_catboost(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     margin = np.asarray(model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
     leaves = np.asarray(model.calc_leaf_indexes(pool, thread_count=1))
     is_classifier = hasattr(model, "predict_proba")
-    linked = model.predict_proba(pool, thread_count=1) if is_classifier else model.predict(pool, thread_count=1)
+    linked = (
+        model.predict_proba(pool, thread_count=1) if is_classifier else model.predict(pool, thread_count=1)
+    )
     return Answers(accepted, leaves, margin.reshape(len(frame), -1), np.asarray(linked), None)
 
 

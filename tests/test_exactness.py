@@ -55,7 +55,13 @@ def kinds_of_code() -> list[Row]:
         if row.exact_cells:
             forest = row.exact_cells[-1].forest
             has_sets = bool((forest.nodes.category_set >= 0).any())
-            key = (row.kind.library, forest.x_dtype, forest.n_outputs > 1, forest.values.shape[1] > 1, has_sets)
+            key = (
+                row.kind.library,
+                forest.x_dtype,
+                forest.n_outputs > 1,
+                forest.values.shape[1] > 1,
+                has_sets,
+            )
             chosen.setdefault(key, row)
     return list(chosen.values())
 
@@ -103,7 +109,9 @@ def test_a_missing_value_that_goes_the_other_way_is_found(case: tuple) -> None:
 def test_a_leaf_moved_by_one_float_and_another_link_are_found(case: tuple) -> None:
     row, cell, rows, answers = case
     moved = cell.forest.with_values(np.nextafter(cell.forest.values, np.inf))
-    with pytest.raises(proof.WrongAnswerError, match=r"margins differ by [\d.e-]+ ulp of the sum's magnitude"):
+    with pytest.raises(
+        proof.WrongAnswerError, match=r"margins differ by [\d.e-]+ ulp of the sum's magnitude"
+    ):
         proof.compare_with_source(row.kind, answers, moved, rows)
     with pytest.raises(proof.WrongAnswerError, match=re.escape("predictions differ by")):
         proof.compare_with_source(row.kind, answers, replace(cell.forest, link="sigmoid2"), rows)
