@@ -87,7 +87,8 @@ def _numbers_of(
     else:
         at = _cast(np.unique(forest.nodes.threshold[tests & (forest.nodes.category_set < 0)]), dtype)
         at = at[np.isfinite(at)]
-        around = [np.nextafter(at, dtype.type(end)) for end in (-np.inf, np.inf)]
+        with np.errstate(over="ignore"):
+            around = [np.nextafter(at, dtype.type(end)) for end in (-np.inf, np.inf)]
         numbers = np.concatenate([at, *around, _cast(NUMBERS, dtype)])
     numbers = numbers[~np.isinf(numbers)]
     return numbers if forest.handles_nan else numbers[~np.isnan(numbers)]

@@ -49,8 +49,13 @@ class Size(NamedTuple):
         """The keyword arguments that say so to an estimator, as far as its signature has them."""
         known = inspect.signature(kind).parameters
         wanted = {
-            **{"n_estimators": self.trees, "max_iter": self.trees, "max_depth": self.depth},
-            **{"max_leaf_nodes": self.leaves, "min_samples_leaf": self.least, "random_state": 0, "n_jobs": 1},
+            "n_estimators": self.trees,
+            "max_iter": self.trees,
+            "max_depth": self.depth,
+            "max_leaf_nodes": self.leaves,
+            "min_samples_leaf": self.least,
+            "random_state": 0,
+            "n_jobs": 1,
         }
         found = {name: value for name, value in wanted.items() if name in known}
         if "max_depth" in known:
@@ -384,14 +389,14 @@ def _lightgbm(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
         import lightgbm
 
         given = {
-            **{"n_estimators": size.trees, "num_leaves": size.leaves, "min_child_samples": size.least},
-            **{
-                "n_jobs": 1,
-                "verbose": -1,
-                "random_state": 0,
-                "min_data_per_group": size.least,
-                "cat_smooth": 1,
-            },
+            "n_estimators": size.trees,
+            "num_leaves": size.leaves,
+            "min_child_samples": size.least,
+            "n_jobs": 1,
+            "verbose": -1,
+            "random_state": 0,
+            "min_data_per_group": size.least,
+            "cat_smooth": 1,
         }
         model = getattr(lightgbm, name)(**given | options)
         others: dict[str, Any] = {"categorical_feature": list(task.categorical)} if task.categorical else {}
@@ -466,8 +471,13 @@ def _catboost(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
 
         several = {"multi-label": "MultiLogloss", "regression, several": "MultiRMSE"}.get(task.name)
         given = {
-            **{"iterations": size.trees, "depth": size.depth, "random_seed": 0, "thread_count": 1},
-            **{"verbose": 0, "allow_writing_files": False, "cat_features": list(task.categorical)},
+            "iterations": size.trees,
+            "depth": size.depth,
+            "random_seed": 0,
+            "thread_count": 1,
+            "verbose": 0,
+            "allow_writing_files": False,
+            "cat_features": list(task.categorical),
             **({"loss_function": several} if several else {}),
         }
         y = task.y if task.is_several else _labels(task)

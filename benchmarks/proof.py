@@ -138,6 +138,25 @@ def prediction_distance(expected: NDArray[Any], actual: NDArray[Any]) -> float:
 # -- backends ----------------------------------------------------------------------------------------------------
 
 
+def compare_oracle(oracle: Any, forest: Forest, rows: NDArray[Any]) -> None:
+    """Compare leaves and margins of the engine with the naive twin's.
+
+    Parameters
+    ----------
+    oracle : module
+        tests/oracle.py.
+    forest : Forest
+        The forest.
+    rows : ndarray of shape (n_rows, n_features)
+        Few rows.
+    """
+    expect_equal(oracle.leaves(forest, rows), forest.find_leaves(rows), "leaves of the engine")
+    expected, actual = oracle.margins(forest, rows), forest.margin(rows)
+    expect_equal(expected, actual, "margins of the engine")
+    if expected.tobytes() != actual.tobytes():
+        raise WrongAnswerError("margins of the engine have another sign of zero")
+
+
 def compare_shared_library(forest: Forest, rows: NDArray[Any], folder: Path) -> None:
     """Compile our shared library and compare its margins, the sign of zero too.
 

@@ -36,9 +36,7 @@ def test_engine_oracle_library_and_treelite_give_the_same_bits(row: Row, tmp_pat
         assert all(cell.reason for cell in row.cells)
         return
     forest, rows = found
-    few = rows[: proof.N_ORACLE]
-    np.testing.assert_array_equal(oracle.leaves(forest, few), forest.find_leaves(few))
-    assert oracle.margins(forest, few).tobytes() == forest.margin(few).tobytes()
+    proof.compare_oracle(oracle, forest, rows[: proof.N_ORACLE])
     proof.compare_shared_library(forest, rows, tmp_path)
     proof.compare_treelite(forest, rows)
 
