@@ -40,8 +40,12 @@ def build(tests: Sequence[Test], dtype: str = "float64", base_score: float = 0.0
         threshold_type=dtype,
         leaf_output_type=dtype,
         metadata=model_builder.Metadata(
-            **{"num_feature": 1, "task_type": "kRegressor", "average_tree_output": False},
-            **{"num_target": 1, "num_class": [1], "leaf_vector_shape": (1, 1)},
+            num_feature=1,
+            task_type="kRegressor",
+            average_tree_output=False,
+            num_target=1,
+            num_class=[1],
+            leaf_vector_shape=(1, 1),
         ),
         tree_annotation=model_builder.TreeAnnotation(
             num_tree=len(tests), target_id=[0] * len(tests), class_id=[0] * len(tests)
