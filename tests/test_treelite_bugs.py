@@ -1,4 +1,4 @@
-"""The mistakes of Treelite and TL2cgen that docs/treelite.md lists: each is there, and what we export doesn't have it."""
+"""The mistakes of Treelite and TL2cgen that docs/treelite-export.md lists: each is there, and what we export doesn't have it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,6 +214,6 @@ def test_tl2cgen_cannot_cast_with_numpy_2() -> None:
 
 
 def test_the_page_names_the_versions_that_are_tested() -> None:
-    text = (ROOT / "docs" / "treelite.md").read_text()
+    text = (ROOT / "docs" / "treelite-export.md").read_text()
     assert "Treelite 4.8 and TL2cgen 1.0" in text
     assert text.count("\n| ") == 10
