@@ -145,7 +145,7 @@ def compare_backends(forest: Forest, rows: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="exactness_") as folder:
         proof.compare_shared_library(forest, rows, Path(folder))
     proof.compare_headers({"proof": (forest, rows)})
-    is_small = forest.n_nodes <= MOST_TREELITE_NODES
+    is_small = forest.n_nodes <= MOST_TREELITE_NODES and proof.has_treelite_link(forest)
     return {
         "n_oracle": len(few),
         "treelite_ulp": proof.compare_treelite(forest, rows[-hard_rows.N_ROWS :]) if is_small else None,

@@ -24,7 +24,8 @@ integers that Python expects; and where the naive oracle agrees on {n_oracle} of
 *rows*: those of the data set, and at least 50,000 with cells moved onto thresholds, their neighbours, NaN, infinities, zeros, denormals and strange
 categories. *leaves*: rows times trees, each equal; XGBoost refuses infinities, so those rows are compared by margins. *margins*: the largest
 difference from the library, in units of the last place of the sum's magnitude. *predictions*: the largest difference, in units of the last place
-for XGBoost, otherwise absolute, relative above 1. *Treelite*: as margins; empty where the model is too large to build it.
+for XGBoost, otherwise absolute, relative above 1. *Treelite*: as margins; empty where the model is
+too large to build it, or Treelite lacks the link.
 """
 HEADINGS = {
     "data": ":--",

@@ -81,8 +81,10 @@ class Kind(NamedTuple):
         Trains the model; what the library refuses, it raises.
     tasks : tuple of str
         On what.
-    margin : {"bits", "ulp"}
-        How its margins compare with the library's: equal, or within 4 ulp of the sum's magnitude.
+    margin : {"bits", "ulp", "hidden"}
+        How its margins compare with the library's: equal, within 4 ulp of the sum's magnitude, or not, because it tells none.
+    prediction : {"double", "single"}
+        Whether the library computes its links in the type of its margins, or some of them in float32 whatever that type.
     """
 
     library: str
@@ -90,6 +92,7 @@ class Kind(NamedTuple):
     fit: Callable[[Task, Size], Any]
     tasks: tuple[str, ...]
     margin: str = "bits"
+    prediction: str = "double"
 
 
 # -- data --------------------------------------------------------------------------------------------------------
@@ -248,7 +251,7 @@ def _sklearn_kinds() -> list[Kind]:
         _sklearn("RandomForestClassifier", ("binary",), "monotonic", monotonic_cst=True),
         _sklearn("RandomForestRegressor", number, "monotonic", monotonic_cst=True),
         _sklearn("RandomTreesEmbedding", number),
-        _sklearn("IsolationForest", ("outliers",)),
+        _sklearn("IsolationForest", ("outliers",), margin="hidden"),
         _sklearn("BaggingClassifier", CLASSIFICATION, estimator=_make("DecisionTreeClassifier")),
         _sklearn("BaggingClassifier", ("binary",), "some of the columns", estimator=_make("DecisionTreeClassifier"), max_features=0.6),
         _sklearn("BaggingRegressor", REGRESSION, estimator=_make("DecisionTreeRegressor")),
@@ -519,7 +522,11 @@ def _treelite(source: Kind) -> Kind:
             return treelite.frontend.from_lightgbm(model.booster_)
         return treelite.frontend.from_xgboost(model.get_booster())
 
-    return Kind("Treelite", f"Model, from {source.name}", fit, source.tasks)
+    # Treelite adds base scores after the trees. Those of random forests and of LightGBM are 0.
+    has_base = "Forest" not in source.name and not source.name.startswith("LGBM")
+    return Kind(
+        "Treelite", f"Model, from {source.name}", fit, source.tasks, "ulp" if has_base else "bits", "single"
+    )
 
 
 def _treelite_kinds() -> list[Kind]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from source_answers import Answers
 
 from ensemble_compress import emulate, sizes
+from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers.c import to_c
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
@@ -20,7 +21,7 @@ from ensemble_compress.writers.treelite import to_treelite, treelite_rows
 N_ORACLE = 300
 """Rows for the naive oracle, which takes a millisecond for each."""
 MOST_ULP = {"bits": 0.0, "ulp": 4.0}
-MOST_UNITS_OF_FLOAT32, MOST_ERROR_OF_FLOAT64 = 2.0, 1e-12
+MOST_UNITS_OF_FLOAT32, MOST_ERROR_OF_FLOAT64, MOST_ERROR_OF_SINGLE_LINKS = 2.0, 1e-12, 1e-6
 
 
 class WrongAnswerError(Exception):
@@ -71,16 +72,11 @@ def compare_with_source(kind: Kind, answers: Answers, forest: Forest, rows: NDAr
     """
     taken = rows[answers.accepted]
     expect_equal(answers.leaves, forest.apply(taken), "leaves")
-    margin = forest.margin(rows if len(answers.margin) == len(rows) else taken)
-    if margin.dtype != answers.margin.dtype:
-        raise WrongAnswerError(f"margins: expected {answers.margin.dtype}, found {margin.dtype}")
-    ulp = margin_distance(forest, rows if len(margin) == len(rows) else taken, answers.margin, margin)
-    if not ulp <= MOST_ULP[kind.margin]:
-        raise WrongAnswerError(f"margins differ by {ulp:.3g} ulp of the sum's magnitude")
+    ulp = _compare_margins(kind, answers, forest, rows, taken)
     error = 0.0
     if answers.linked is not None:
         actual = forest.predict_proba(taken) if forest.is_classifier else forest.predict(taken)
-        error = prediction_distance(answers.linked.reshape(actual.shape), actual)
+        error = prediction_distance(answers.linked.reshape(actual.shape), actual, kind.prediction)
     if answers.labels is not None and forest.is_classifier:
         expect_equal(answers.labels, forest.predict(taken), "labels")
     return {
@@ -89,6 +85,24 @@ def compare_with_source(kind: Kind, answers: Answers, forest: Forest, rows: NDAr
         "margin_ulp": ulp,
         "prediction_error": error,
     }
+
+
+def _compare_margins(
+    kind: Kind, answers: Answers, forest: Forest, rows: NDArray[Any], taken: NDArray[Any]
+) -> float:
+    """How far margins are apart, in units of the last place of the sum's magnitude."""
+    if kind.margin == "hidden":
+        return 0.0
+    if answers.margin is None:
+        raise WrongAnswerError("margins: the library tells none")
+    asked = rows if len(answers.margin) == len(rows) else taken
+    margin = forest.margin(asked)
+    if margin.dtype != answers.margin.dtype:
+        raise WrongAnswerError(f"margins: expected {answers.margin.dtype}, found {margin.dtype}")
+    ulp = margin_distance(forest, asked, answers.margin, margin)
+    if not ulp <= MOST_ULP[kind.margin]:
+        raise WrongAnswerError(f"margins differ by {ulp:.3g} ulp of the sum's magnitude")
+    return ulp
 
 
 def margin_distance(
@@ -115,22 +129,25 @@ def margin_distance(
     return float((np.abs(expected.astype(np.float64) - actual) / unit).max())
 
 
-def prediction_distance(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+def prediction_distance(expected: NDArray[Any], actual: NDArray[Any], precision: str = "double") -> float:
     """The largest difference of predictions: in units of the last place for float32, relative above 1 for float64.
 
     Parameters
     ----------
     expected, actual : ndarray
         Of equal shapes.
+    precision : {"double", "single"}
+        As `Kind.prediction`; with "single" the difference is relative above 1 for float32 too.
     """
     same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     if same.all():
         return 0.0
-    is_single = expected.dtype == np.float32
+    is_single = expected.dtype == np.float32 and precision == "double"
+    most = MOST_ERROR_OF_FLOAT64 if precision == "double" else MOST_ERROR_OF_SINGLE_LINKS
     unit = np.spacing(np.abs(expected)) if is_single else np.maximum(1, np.abs(expected))
     distance = np.abs(expected.astype(np.float64) - actual) / unit
     found = float(np.max(distance, where=~same, initial=0.0))
-    if not found <= (MOST_UNITS_OF_FLOAT32 if is_single else MOST_ERROR_OF_FLOAT64):
+    if not found <= (MOST_UNITS_OF_FLOAT32 if is_single else most):
         raise WrongAnswerError(f"predictions differ by {found:.3g}{' ulp' if is_single else ''}")
     return found
 
@@ -201,6 +218,17 @@ def promises_bits(forest: Forest) -> bool:
     n_trees = np.bincount(np.maximum(forest.tree_output, 0), minlength=1).max() + bool(forest.bias.any())
     averages = forest.divisor == 1.0 or (forest.divisor.is_integer() and n_trees <= forest.divisor)
     return bool(averages and (forest.values.dtype == np.float64 or forest.x_dtype == "float32"))
+
+
+def has_treelite_link(forest: Forest) -> bool:
+    """Whether Treelite has the forest's link; the writer refuses the others by name."""
+    try:
+        to_treelite(forest)
+    except UnsupportedModelError as error:
+        if "Treelite has no link" not in str(error):
+            raise
+        return False
+    return True
 
 
 def compare_treelite(forest: Forest, rows: NDArray[Any]) -> float:

@@ -21,8 +21,8 @@ class Answers(NamedTuple):
         The rows that it takes at all; `leaves` and `linked` are of these.
     leaves : ndarray of shape (n_accepted, n_trees)
         As the library numbers them.
-    margin : ndarray of shape (n_rows or n_accepted, n_outputs)
-        The sums before the link; of all rows where some function of the library takes all.
+    margin : ndarray of shape (n_rows or n_accepted, n_outputs) or None
+        The sums before the link; of all rows where some function of the library takes all. None where it tells none.
     linked : ndarray or None
         Probabilities of a classifier's classes, values of a regression; None where the library gives neither.
     labels : ndarray or None
@@ -31,7 +31,7 @@ class Answers(NamedTuple):
 
     accepted: NDArray[np.bool_]
     leaves: NDArray[Any]
-    margin: NDArray[Any]
+    margin: NDArray[Any] | None
     linked: NDArray[Any] | None
     labels: NDArray[Any] | None
 
@@ -66,21 +66,38 @@ def _ask_sklearn(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
 
     while type(model).__name__ in ("Pipeline", "FrozenEstimator"):  # the forest is that of the last step
         model = model[-1] if type(model).__name__ == "Pipeline" else model.estimator
-    name = type(model).__name__
     # Infinities are refused by a check, which can be switched off, not by the trees.
     with sklearn.config_context(assume_finite=True):
         labels = np.asarray(model.predict(rows)) if hasattr(model, "classes_") else None
-        linked = model.predict_proba(rows) if labels is not None else np.asarray(model.predict(rows))
-        if hasattr(model, "_predictors"):
-            leaves = _leaves_of_predictors(model, rows)
-        elif hasattr(model, "apply"):
-            leaves = np.asarray(model.apply(rows)).reshape(len(rows), -1)
-        else:
-            leaves = _leaves_of_estimators(model, rows)
-        has_sums = name.startswith(("GradientBoosting", "HistGradientBoosting"))
-        margin = model._raw_predict(rows) if has_sums else linked
-    margin = np.asarray(margin).reshape(len(rows), -1)
-    return Answers(np.ones(len(rows), bool), leaves, margin, np.asarray(linked), labels)
+        linked = np.asarray(_linked_of(model, rows))
+        margin = _margin_of(model, rows, linked)
+        leaves = _leaves_of(model, rows)
+    margin = None if margin is None else np.asarray(margin).reshape(len(rows), -1)
+    return Answers(np.ones(len(rows), bool), leaves, margin, linked, labels)
+
+
+def _linked_of(model: Any, rows: NDArray[Any]) -> Any:
+    if type(model).__name__ == "IsolationForest":
+        return model.score_samples(rows)
+    return model.predict_proba(rows) if hasattr(model, "classes_") else model.predict(rows)
+
+
+def _margin_of(model: Any, rows: NDArray[Any], linked: NDArray[Any]) -> Any:
+    """What comes before the link; of averages the predictions themselves."""
+    name = type(model).__name__
+    if name.startswith(("GradientBoosting", "HistGradientBoosting")):
+        return model._raw_predict(rows)
+    if name == "AdaBoostClassifier":
+        return model.decision_function(rows)
+    return None if name == "IsolationForest" else linked
+
+
+def _leaves_of(model: Any, rows: NDArray[Any]) -> NDArray[Any]:
+    if hasattr(model, "_predictors"):
+        return _leaves_of_predictors(model, rows)
+    if hasattr(model, "apply"):
+        return np.asarray(model.apply(rows)).reshape(len(rows), -1)
+    return _leaves_of_estimators(model, rows)
 
 
 def _leaves_of_estimators(model: Any, rows: NDArray[Any]) -> NDArray[Any]:
@@ -192,6 +209,8 @@ def _ask_treelite(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     leaves = np.asarray(treelite.gtil.predict_leaf(model, rows, nthread=1))
     margin = treelite.gtil.predict(model, rows, nthread=1, pred_margin=True).reshape(len(rows), -1)
     linked = treelite.gtil.predict(model, rows, nthread=1).reshape(len(rows), -1)
+    if task.name == "binary":
+        linked = np.hstack([1 - linked, linked]) if linked.shape[1] == 1 else linked
     return Answers(np.ones(len(rows), bool), leaves.reshape(len(rows), -1), margin, linked, None)
 
 
