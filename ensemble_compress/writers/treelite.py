@@ -9,9 +9,9 @@ Margins equal those of `Forest.margin` to the bit (but for the sign of zero) whe
 - float32 values need float32 rows; with float64 rows Treelite sums in float64.
 
 TL2cgen 1.0 takes `x <= -inf` for never true; `x < ` the smallest finite number says the same of every x and is compiled
-right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by the
-smallest step towards zero, which changes no category and no decision but that of a threshold which is itself such a
-number (below zero) or the moved one (above); a forest with one of those is refused.
+right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by one
+float: up, where the model has no threshold at the number itself, otherwise down; in columns of categories towards zero. That
+changes no decision and no category, but where a threshold lies on either side of the step; a forest with such a pair is refused.
 """
 
 import io
@@ -268,17 +268,51 @@ def _check_limits(forest: Forest) -> None:
         raise UnsupportedModelError(
             f"TL2cgen knows category codes up to {MOST_CODES:,}, and the model has larger ones; export to .so instead"
         )
-    threshold = forest.nodes.threshold
-    blind = np.where(threshold < 0, LOW_WORD, LOW_WORD - np.uint64(1))
-    wrong = (threshold.view(np.uint64) & LOW_WORD == blind) & (forest.x_dtype == "float64")
-    if wrong.any():
-        j = int(wrong.argmax())
-        t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
-        raise UnsupportedModelError(
-            f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen cannot tell the numbers around the threshold"
-            f" {float(threshold[j])!r} from missing values, because their low 32 bits are ones; export to .so instead of"
-            " .treelite.so"
-        )
+    if forest.x_dtype == "float32":
+        return
+    for f in range(forest.n_features):
+        threshold = _thresholds_of(forest, f)
+        near = np.concatenate([threshold, _step(threshold, -np.inf), _step(threshold, np.inf)])
+        misread = near[_is_misread(near)]
+        lower = np.minimum(misread, _moved(forest, f, misread))
+        lost = lower[np.isin(lower, threshold)]
+        if len(lost):
+            _refuse_threshold(forest, f, float(lost[0]))
+
+
+def _thresholds_of(forest: Forest, f: int) -> NDArray[np.float64]:
+    """The distinct thresholds of a feature."""
+    tests = (forest.nodes.feature == f) & (forest.nodes.category_set < 0)
+    return np.unique(forest.nodes.threshold[tests])
+
+
+def _is_misread(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether TL2cgen 1.0 takes a number for a missing value, because of its low 32 bits."""
+    return np.asarray((numbers.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(numbers))
+
+
+def _moved(forest: Forest, f: int, misread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The floats beside misread numbers of a feature that stand for them."""
+    if ((forest.nodes.feature == f) & (forest.nodes.category_set >= 0)).any():
+        return _step(misread, 0.0)
+    is_threshold = np.isin(misread, _thresholds_of(forest, f))
+    return _step(misread, np.where(is_threshold, -np.inf, np.inf))
+
+
+def _step(numbers: NDArray[np.float64], end: Any) -> NDArray[np.float64]:
+    """The next floats towards `end`, past the largest one too."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.nextafter(numbers, end))
+
+
+def _refuse_threshold(forest: Forest, f: int, threshold: float) -> None:
+    j = int(((forest.nodes.feature == f) & (forest.nodes.threshold == threshold)).argmax())
+    t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
+    raise UnsupportedModelError(
+        f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen takes a number at the threshold {threshold!r} for a missing value,"
+        f" because its low 32 bits are ones, and no float beside it can stand for it: feature {f} has categories, or the"
+        " next float is a threshold too; export to .so instead of .treelite.so"
+    )
 
 
 def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
@@ -299,8 +333,12 @@ def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
     rows = forest.rows(X)
     if forest.x_dtype == "float32":
         return rows.astype(_dtype(forest))
-    misread = (rows.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(rows)
-    return np.where(misread, np.nextafter(rows, 0.0), rows)
+    misread = _is_misread(rows)
+    rows = rows.copy() if misread.any() else rows
+    for f in np.flatnonzero(misread.any(axis=0)).tolist():
+        at = misread[:, f]
+        rows[at, f] = _moved(forest, f, rows[at, f])
+    return rows
 
 
 def read_treelite_margin(forest: Forest, path: str | Path, X: Any) -> NDArray[Any]:
