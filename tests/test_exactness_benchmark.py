@@ -84,7 +84,7 @@ def test_every_kind_of_the_benchmark_is_in_the_registry() -> None:
 
 def test_labels_of_many_classes_keep_their_order() -> None:
     y = np.array([3, 0, 25, 1])
-    labels = kinds._labels(kinds.Task("multi-class", np.zeros((4, 1)), y))
+    labels = kinds.labels_of(kinds.Task("multi-class", np.zeros((4, 1)), y))
     np.testing.assert_array_equal(np.argsort(y), np.argsort(labels))
 
 
