@@ -5,9 +5,10 @@ libraries differ, so that nothing behind it asks where a forest came from.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import EnsembleCompressError, ModelFileError, UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import lightgbm, sklearn, xgboost
 from ensemble_compress.readers.files import load_model
@@ -53,7 +54,25 @@ def read(model: Any) -> Forest:
     if isinstance(model, Forest):
         return model
     if isinstance(model, str | os.PathLike):
-        model = load_model(model)
+        return _read_file(Path(model))
+    return _read_object(model)
+
+
+def _read_file(path: Path) -> Forest:
+    model = load_model(path)
+    if isinstance(model, Path):
+        return _read_object(model)
+    try:
+        return _read_object(model)
+    except EnsembleCompressError:
+        raise
+    except Exception as error:
+        # Attributes of an estimator that contradict each other: only a file that somebody edited has such.
+        reason = in_short(f"{type(error).__name__}: {error}")
+        raise ModelFileError(f"{path.name}: the model in it is damaged ({reason}); save it again") from error
+
+
+def _read_object(model: Any) -> Forest:
     for reader in READERS:
         if reader.accepts(model):
             forest: Forest = reader.read(model)

@@ -142,7 +142,7 @@ def _link_of(objective: list[str], where: str) -> str:
     name, *options = objective
     if name not in OBJECTIVES:
         raise UnsupportedModelError(
-            f"{where}: the objective {name!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+            f"{where}: the objective {name[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
         )
     if "sqrt" in options:
         raise UnsupportedModelError(
@@ -151,7 +151,7 @@ def _link_of(objective: list[str], where: str) -> str:
     for option in options:
         if re.fullmatch(r"sigmoid:.*", option) and option != "sigmoid:1":
             raise UnsupportedModelError(
-                f"{where}: {option} scales the margin before the link, which cannot be read; fit with sigmoid=1"
+                f"{where}: {option[:40]} scales the margin before the link, which cannot be read; fit with sigmoid=1"
             )
     return OBJECTIVES[name]
 

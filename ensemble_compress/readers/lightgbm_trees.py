@@ -40,6 +40,10 @@ def read_tree(block: Block) -> Tree:
     if n_splits == 0:
         return _one_leaf(values)
     decision = block.numbers("decision_type", np.int64, n_splits)
+    if ((decision < 0) | (decision >> MISSING_SHIFT > MISSING_NAN)).any():
+        raise block.error(
+            f"decision_type holds {decision.min()} to {decision.max()}; expected 0 to {(MISSING_NAN << MISSING_SHIFT) + 3}"
+        )
     is_categorical = decision & IS_CATEGORICAL != 0
     threshold = block.numbers("threshold", np.float64, n_splits)
     numeric, nan_left = _numeric_tests(block, decision, threshold)
@@ -98,8 +102,6 @@ def _numeric_tests(
             f"{block.where}: split {int(out_of_reach.argmax())} sends 0 another way than its neighbours"
             " (zero_as_missing=True), which cannot be read; fit with zero_as_missing=False and NaN for missing values"
         )
-    if (is_numeric & (missing > MISSING_NAN)).any():
-        raise block.error(f"decision_type holds {decision.max()}, an unknown way to treat missing values")
     at_zero = (threshold >= BELOW_ZERO) & (threshold <= ZERO)
     moved = np.where(at_zero, np.where(zero_left, ZERO, BELOW_ZERO), threshold)
     return moved, np.where(missing == MISSING_NONE, threshold >= 0, default_left)
@@ -113,7 +115,7 @@ def _sets_of(
         return np.full(len(threshold), -1), NO_SETS
     n_sets = block.count("num_cat")
     start = block.numbers("cat_boundaries", np.int64, n_sets + 1)
-    if start[0] != 0 or (np.diff(start) < 0).any():
+    if start[0] != 0 or (start[1:] < start[:-1]).any():
         raise block.error("cat_boundaries do not rise from 0")
     words = block.numbers("cat_threshold", np.int64, int(start[-1]))
     if ((words < 0) | (words > 0xFFFFFFFF)).any():

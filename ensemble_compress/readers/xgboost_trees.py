@@ -43,14 +43,19 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int) -> Tree:
     else:
         values = _vectors_of(section, left, right, width, n_outputs)
     category_set, sets = _sets_of(section, left)
-    swapped = category_set >= 0
+    # Nothing is below -inf, so such a split sends all right; with its children swapped all are at most inf.
+    is_never = (condition == -np.inf) & (left != -1) & (category_set < 0)
+    swapped = (category_set >= 0) | is_never
+    with np.errstate(over="ignore", invalid="ignore"):
+        threshold = np.nextafter(condition, np.float32(-np.inf)).astype(np.float64)
+        values = values * weight
     return Tree(
         left=np.where(swapped, right, left),
         right=np.where(swapped, left, right),
         feature=section.numbers("split_indices", np.int64, n_nodes),
-        threshold=np.nextafter(condition, np.float32(-np.inf)).astype(np.float64),
+        threshold=np.where(is_never, np.inf, threshold),
         nan_left=default_left != swapped,
-        values=values * weight,
+        values=values,
         cover=cover,
         node_id=np.arange(n_nodes),
         category_set=category_set,
@@ -93,6 +98,8 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
     begin = section.numbers("categories_segments", np.int64, len(nodes))
     sizes = section.numbers("categories_sizes", np.int64, len(nodes))
     codes = section.numbers("categories", np.int64)
+    if len(nodes) == 0 and not is_categorical.any():
+        return category_set, NO_SETS
     if ((nodes < 0) | (nodes >= n_nodes)).any() or (np.diff(nodes) <= 0).any():
         raise section.error("categories_nodes do not rise within the tree's nodes")
     if (
