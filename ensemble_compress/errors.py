@@ -15,6 +15,7 @@
 A message says what was expected, what was found, where, and what to do.
 """
 
+import textwrap
 from typing import Any
 
 
@@ -89,3 +90,14 @@ class MissingPackageError(EnsembleCompressError, ImportError):
 
 class ToolchainError(EnsembleCompressError, RuntimeError):
     """A compiler is missing or has failed."""
+
+
+def in_short(error: object) -> str:
+    """The text of somebody else's error, fit to be part of ours: short, on one line, and only what can be encoded.
+
+    Parameters
+    ----------
+    error : object
+        An exception, or a text from a file.
+    """
+    return textwrap.shorten(str(error).encode("utf-8", "backslashreplace").decode(), 200)

@@ -130,7 +130,9 @@ def _read_frame(
     for f in range(n_features):
         column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
         if levels is not None:
-            if getattr(column.dtype, "categories", column).dtype == bool and not isinstance(levels[0], bool):
+            if getattr(column.dtype, "categories", column).dtype == bool and not (
+                len(levels) and isinstance(levels[0], bool)
+            ):
                 # scikit-learn writes the levels of a column of truth values as the numbers 0 and 1.
                 column = column.astype(object).map({False: 0, True: 1})
             columns.append(_codes_of(column, levels))

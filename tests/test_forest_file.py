@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from strategies import forests
 from test_writer_c import small_forest
 
+from ensemble_compress import archive
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers import forest_file
@@ -170,8 +171,8 @@ def test_a_declared_shape_allocates_nothing(saved: Path) -> None:
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forest_file, "SMALLEST_LIMIT", 1 << 10)
+    monkeypatch.setattr(archive, "SMALLEST_LIMIT", 1 << 10)
     change(saved, "values.npy", npy(np.zeros(2_000_000)))
-    monkeypatch.setattr(forest_file, "LARGEST_GROWTH", 100)
+    monkeypatch.setattr(archive, "LARGEST_GROWTH", 100)
     with pytest.raises(ModelFileError, match=r"declares 16,\d+,\d+ bytes of content; expected at most"):
         load_forest(saved)

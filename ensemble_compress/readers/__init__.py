@@ -6,9 +6,16 @@ libraries differ, so that nothing behind it asks where a forest came from.
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
-from ensemble_compress.errors import PipelineWarning, UnsupportedModelError
+from ensemble_compress.errors import (
+    EnsembleCompressError,
+    ModelFileError,
+    PipelineWarning,
+    UnsupportedModelError,
+    in_short,
+)
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import catboost, lightgbm, sklearn, treelite, xgboost
 from ensemble_compress.readers.files import load_model
@@ -56,12 +63,27 @@ def read(model: Any) -> Forest:
     """
     if isinstance(model, Forest):
         return model
-    if isinstance(model, str | os.PathLike):
-        model = load_model(model)
-    found = unwrap(model)
+    held = load_model(model) if isinstance(model, str | os.PathLike) else model
+    found = unwrap(held)
     if found.before:
         warnings.warn(found.describe(), PipelineWarning, stacklevel=2)
-    model = found.model
+    if held is model or isinstance(held, Path):
+        return _read_object(found.model)
+    return _read_from_file(found.model, Path(model))
+
+
+def _read_from_file(model: Any, path: Path) -> Forest:
+    try:
+        return _read_object(model)
+    except EnsembleCompressError:
+        raise
+    except Exception as error:
+        # Attributes of an estimator that contradict each other: only a file that somebody edited has such.
+        reason = in_short(f"{type(error).__name__}: {error}")
+        raise ModelFileError(f"{path.name}: the model in it is damaged ({reason}); save it again") from error
+
+
+def _read_object(model: Any) -> Forest:
     for reader in READERS:
         if reader.accepts(model):
             forest: Forest = reader.read(model)

@@ -9,11 +9,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ensemble_compress.archive import check_arrays, check_members
 from ensemble_compress.errors import (
     MissingPackageError,
     ModelFileError,
     ParameterError,
     UnsupportedModelError,
+    in_short,
 )
 from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
@@ -140,7 +142,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _size_of(path: Path) -> int:
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ModelFileError(
+            f"{str(path)[:200]}: the model file cannot be read ({error.strerror})"
+        ) from error
+    if not is_there:
         raise ModelFileError(f"{path}: no such model file")
     if not path.is_file():
         raise ModelFileError(f"{path}: expected a model file, found a directory or device")
@@ -151,7 +159,7 @@ def _size_of(path: Path) -> int:
 
 
 def _load_skops(path: Path) -> Any:
-    _size_of(path)
+    size = _size_of(path)
     try:
         import skops.io
     except ImportError as error:
@@ -161,13 +169,16 @@ def _load_skops(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise ModelFileError(f"{path.name}: not a .skops file, or a truncated one; save the model again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive, size)
+            check_arrays(archive)
         types = skops.io.get_untrusted_types(file=path)
     except Exception as error:
-        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+        raise _damaged_skops(path, error) from error
     foreign = sorted(set(types) - SKOPS_TYPES)
     if foreign:
         raise UnsupportedModelError(
-            f"{path.name} holds types that are not part of a known tree ensemble: {', '.join(foreign)}; they are not"
+            f"{path.name} holds types that are not part of a known tree ensemble: {in_short(', '.join(foreign))}; they are not"
             " loaded. Save the fitted tree ensemble alone, or load the file yourself and pass the model"
         )
     try:
@@ -175,7 +186,12 @@ def _load_skops(path: Path) -> Any:
     except ImportError as error:
         raise MissingPackageError(f"{path.name}: {error}; install the library of the model first") from error
     except Exception as error:
-        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+        raise _damaged_skops(path, error) from error
+
+
+def _damaged_skops(path: Path, error: Exception) -> ModelFileError:
+    reason = in_short(error)
+    return ModelFileError(f"{path.name}: a damaged .skops file ({reason}); save the model again")
 
 
 def _load_pickle(path: Path, trust_pickle: bool) -> Any:

@@ -146,7 +146,7 @@ def _link_of(objective: list[str], where: str) -> str:
     name, *options = objective
     if name not in OBJECTIVES:
         raise UnsupportedModelError(
-            f"{where}: the objective {name!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+            f"{where}: the objective {name[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
         )
     if "sqrt" in options:
         return "signed_square"

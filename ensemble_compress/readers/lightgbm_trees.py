@@ -65,6 +65,10 @@ def read_tree(block: Block) -> Tree:
     if n_splits == 0:
         return _one_leaf(values)
     decision = block.numbers("decision_type", np.int64, n_splits)
+    if ((decision < 0) | (decision >> MISSING_SHIFT > MISSING_NAN)).any():
+        raise block.error(
+            f"decision_type holds {decision.min()} to {decision.max()}; expected 0 to {(MISSING_NAN << MISSING_SHIFT) + 3}"
+        )
     is_categorical = decision & IS_CATEGORICAL != 0
     threshold = block.numbers("threshold", np.float64, n_splits)
     tests = _numeric_tests(block, decision, threshold)
@@ -128,8 +132,6 @@ def _rows_of(block: Block, name: str, length: int) -> NDArray[np.float64]:
 def _numeric_tests(block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]) -> Tests:
     default_left, missing = decision & DEFAULT_LEFT != 0, decision >> MISSING_SHIFT & MISSING_MASK
     is_numeric = decision & IS_CATEGORICAL == 0
-    if (is_numeric & (missing > MISSING_NAN)).any():
-        raise block.error(f"decision_type holds {decision.max()}, an unknown way to treat missing values")
     zero_left = np.where(missing == MISSING_ZERO, default_left, threshold >= 0)
     apart = np.where(zero_left, threshold < BELOW_ZERO, threshold > ZERO) & (missing == MISSING_ZERO)
     at_zero = (threshold >= BELOW_ZERO) & (threshold <= ZERO)
@@ -146,7 +148,7 @@ def _sets_of(
         return np.full(len(threshold), -1), NO_SETS
     n_sets = block.count("num_cat")
     start = block.numbers("cat_boundaries", np.int64, n_sets + 1)
-    if start[0] != 0 or (np.diff(start) < 0).any():
+    if start[0] != 0 or (start[1:] < start[:-1]).any():
         raise block.error("cat_boundaries do not rise from 0")
     words = block.numbers("cat_threshold", np.int64, int(start[-1]))
     if ((words < 0) | (words > 0xFFFFFFFF)).any():

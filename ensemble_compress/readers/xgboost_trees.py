@@ -46,17 +46,22 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int, unseen_is_mi
         values = _vectors_of(section, left, right, width, n_outputs)
     category_set, sets = _sets_of(section, left)
     is_categorical = category_set >= 0
-    swapped = is_categorical & (default_left | (not unseen_is_missing))
+    # Nothing is below -inf, so such a split sends all right; with its children swapped all are at most inf.
+    is_never = (condition == -np.inf) & (left != -1) & ~is_categorical
+    swapped = is_never | (is_categorical & (default_left | (not unseen_is_missing)))
     sets = _complement(sets, category_set[is_categorical & ~swapped])
+    with np.errstate(over="ignore", invalid="ignore"):
+        below = np.nextafter(condition, np.float32(-np.inf)).astype(np.float64)
+        values = values * weight
     # Before 3.0 a categorical split has the condition NaN.
-    threshold = np.where(is_categorical, 0.0, np.nextafter(condition, np.float32(-np.inf)).astype(np.float64))
+    threshold = np.where(is_categorical, 0.0, np.where(is_never, np.inf, below))
     return Tree(
         left=np.where(swapped, right, left),
         right=np.where(swapped, left, right),
         feature=section.numbers("split_indices", np.int64, n_nodes),
         threshold=threshold,
         nan_left=default_left != swapped,
-        values=values * weight,
+        values=values,
         cover=cover.astype(np.float64),
         node_id=np.arange(n_nodes),
         category_set=category_set,
@@ -100,6 +105,8 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
     begin = section.numbers("categories_segments", np.int64, len(nodes))
     sizes = section.numbers("categories_sizes", np.int64, len(nodes))
     codes = section.numbers("categories", np.int64)
+    if len(nodes) == 0 and not is_categorical.any():
+        return category_set, NO_SETS
     if ((nodes < 0) | (nodes >= n_nodes)).any() or (np.diff(nodes) <= 0).any():
         raise section.error("categories_nodes do not rise within the tree's nodes")
     if (

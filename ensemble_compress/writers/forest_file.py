@@ -7,6 +7,7 @@ arrays become a `Forest` only through the checks at its birth. Equal forests mak
 
 import io
 import json
+import reprlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
+from ensemble_compress.archive import check_members, read_array_header
+from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import CategorySets, Nodes
 from ensemble_compress.writers.atomic import write_atomically
@@ -34,8 +36,6 @@ ADDED_LATER = {"tie_class": 0}
 """What files of earlier protocols mean by saying nothing."""
 ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
 PARTS: tuple[tuple[str, Any], ...] = (("nodes", Nodes), ("category_sets", CategorySets))
-LARGEST_GROWTH, SMALLEST_LIMIT = 1000, 1 << 20
-"""Deflate can't shrink anything by more than 1032 to 1; a file that claims more is no file of ours."""
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -118,7 +118,7 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
         raise ModelFileError(f"cannot read {str(path)!r}: {reason}; expected a .forest file") from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_sizes(archive, len(content))
+            check_members(archive, len(content))
             header = json.loads(archive.read("header.json"))
             _check_header(header)
             if sorted(archive.namelist()) != sorted(
@@ -135,18 +135,10 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
         raise ModelFileError(f"{path} is damaged: {error}") from error
     except Exception as error:  # zipfile, zlib, json and numpy raise a dozen kinds of errors on damaged bytes
         raise ModelFileError(
-            f"{path} is damaged, truncated or no file of this library ({type(error).__name__}: {error});"
+            f"{path} is damaged, truncated or no file of this library"
+            f" ({type(error).__name__}: {in_short(error)});"
             " save the model again"
         ) from error
-
-
-def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
-    declared = sum(info.file_size for info in archive.infolist())
-    limit = max(LARGEST_GROWTH * n_bytes, SMALLEST_LIMIT)
-    if declared > limit:
-        raise ModelFileError(
-            f"declares {declared:,} bytes of content; expected at most {limit:,} in a file of {n_bytes:,} bytes"
-        )
 
 
 def _check_header(header: Any) -> None:
@@ -154,23 +146,14 @@ def _check_header(header: Any) -> None:
         raise ModelFileError(f"is no {FORMAT!r} file; expected one written by save")
     if header.get("protocol") not in range(1, PROTOCOL + 1):
         raise ModelFileError(
-            f"has protocol {header.get('protocol')!r}; expected 1 to {PROTOCOL}: a later version of ensemble-compress wrote it;"
+            f"has protocol {reprlib.repr(header.get('protocol'))}; expected 1 to {PROTOCOL}: a later version of ensemble-compress wrote it;"
             " upgrade"
         )
 
 
 def _read_array(content: bytes) -> NDArray[Any]:
     stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-        version
-    ]
-    shape, fortran, dtype = read_header(stream)
-    n_items = int(np.prod([int(n) for n in shape], dtype=object)) if shape else 1
-    if dtype.hasobject or fortran or n_items * dtype.itemsize != len(content) - stream.tell():
-        raise ModelFileError(
-            f"is damaged: an array of shape {shape} and type {dtype} does not fill its place"
-        )
+    shape, dtype = read_array_header(stream, len(content))
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
