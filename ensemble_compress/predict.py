@@ -151,7 +151,7 @@ def _codes_of(column: Any, levels: Sequence[Any]) -> NDArray[np.float64]:
     index = pd.Index(list(levels))
     codes = index.get_indexer(column).astype(np.float64)
     lost = np.flatnonzero(codes < 0)
-    if len(lost) and isinstance(levels[0], str):
+    if len(lost) and len(levels) and isinstance(levels[0], str):
         # To CatBoost 3 and "3" are one category; the other libraries have no text where they had numbers.
         whole = (int, np.integer, np.bool_)
         spelled = [str(value) if isinstance(value, whole) else value for value in column.iloc[lost]]
