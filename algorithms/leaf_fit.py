@@ -184,6 +184,17 @@ class LeafFit:
             penalty=penalty,
         )
 
+    def take(self, rows: NDArray[np.intp]) -> "LeafFit":
+        """The same on some of the rows, its values its own."""
+        return replace(
+            self,
+            leaf=np.ascontiguousarray(self.leaf[:, rows]),
+            value=self.value.copy(),
+            bias=self.bias.copy(),
+            target=np.ascontiguousarray(self.target[:, rows]),
+            weight=self.weight[rows],
+        )
+
     def margin(self) -> NDArray[np.float64]:
         """The margins of all rows, shape (n_outputs, n_rows)."""
         if self.value.shape[1] > 1:

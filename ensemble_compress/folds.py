@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
-from ensemble_compress.algorithms.refit_leaves import RefitLeaves
+from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
 from ensemble_compress.clones import (
     CloneError,
     Task,
@@ -33,8 +33,8 @@ FEWEST_ROWS = 20
 MANY_ROWS = 100
 """So many rows can be judged by, even if some of them are equal."""
 
-HONEST_REFIT = RefitLeaves(mix=0.0, penalty=30.0, n_sweeps=8)
-"""How leaves are refitted out of fold where the teacher cannot be trained again."""
+HONEST_PENALTY, HONEST_SWEEPS = 30.0, 8
+"""How leaves are refitted out of fold, to the labels alone, where the teacher cannot be trained again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,23 +166,50 @@ def _refit_rounds(task: Task) -> Rounds:
         " without them. Pass validation=(X_val, y_val) for an honest score"
     )
 
+    refit = _Refit(task)
+
     def one(fit_rows: NDArray[np.intp], judge_rows: NDArray[np.intp]) -> Round:
         fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
-        reference = Answers.of(HONEST_REFIT(task.forest, fit), judge.X)
-        return Round(task.forest, _cross_fitted(task, fit), judge, reference, judge_rows)
+        fit = fit.with_teacher(_cross_fitted(task, refit, fit_rows))
+        return Round(task.forest, fit, judge, refit(fit_rows, judge_rows), judge_rows)
 
     rounds = tuple(one(*fold) for fold in folds)
-    return Rounds(rounds, _cross_fitted(task, task.data), "in-sample", (note,))
+    every = _cross_fitted(task, refit, np.arange(task.data.n_rows))
+    return Rounds(rounds, task.data.with_teacher(every), "in-sample", (note,))
 
 
-def _cross_fitted(task: Task, data: Data) -> Data:
-    """`data` with answers of the teacher's structure whose leaves were refitted without the row."""
+class _Refit:
+    """The teacher's structure with all leaves refitted on some rows, asked about others.
+
+    Where each row ends does not depend on the leaves' values, and is found once.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._forest = to_additive(task.forest)
+        self._is_guess = self._forest.link != task.forest.link
+        target = targets(self._forest, task.data, mix=0.0)
+        self._whole = LeafFit.of(self._forest, task.data, target, HONEST_PENALTY)
+
+    def __call__(self, fit_rows: NDArray[np.intp], other_rows: NDArray[np.intp]) -> Answers:
+        """The answers for `other_rows` of leaves fitted on `fit_rows`."""
+        fit = self._whole.take(fit_rows)
+        if self._is_guess:
+            fit.stretch()
+        fit.sweep(HONEST_SWEEPS)
+        others = replace(self._whole.take(other_rows), value=fit.value, bias=fit.bias)
+        return Answers.from_margin(self._forest, np.ascontiguousarray(others.margin().T))
+
+
+def _cross_fitted(task: Task, refit: _Refit, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Answers for some rows of the teacher's structure whose leaves were refitted on the others of them."""
     taught: NDArray[np.float64] | None = None
-    for fit_rows, other_rows in _folds(replace(task, data=data), N_FOLDS):
-        found = Answers.of(HONEST_REFIT(task.forest, data.take(fit_rows)), data.X[other_rows]).values
-        taught = np.empty((data.n_rows, found.shape[1])) if taught is None else taught
-        taught[other_rows] = found
-    return data.with_teacher(taught)
+    for fit_part, other_part in _folds(replace(task, data=task.data.take(rows)), N_FOLDS):
+        found = refit(rows[fit_part], rows[other_part]).values
+        taught = np.empty((len(rows), found.shape[1])) if taught is None else taught
+        taught[other_part] = found
+    if taught is None:
+        return refit(rows, rows).values
+    return taught
 
 
 def _agreement_rounds(task: Task, held_out: Data | None) -> Rounds:
@@ -218,7 +245,9 @@ def _held_out_round(task: Task, held_out: Data) -> Rounds:
             taught = out_of_fold(task, train_without(task, folds), folds)
         except CloneError as failure:
             notes = (f"the teacher could not be trained again: {failure}",)
-    fit = task.data.with_teacher(taught) if taught is not None else _cross_fitted(task, task.data)
+    if taught is None:
+        taught = _cross_fitted(task, _Refit(task), np.arange(task.data.n_rows))
+    fit = task.data.with_teacher(taught)
     reference = Answers.of(task.forest, held_out.X)
     last = held_out.with_teacher(reference.values)
     rounds = (Round(task.forest, fit, held_out, reference, np.arange(held_out.n_rows)),)

@@ -34,7 +34,11 @@ class Answers:
     @classmethod
     def of(cls, forest: Forest, X: NDArray[Any]) -> "Answers":
         """The answers of a forest."""
-        margin = forest.margin(X)
+        return cls.from_margin(forest, forest.margin(X))
+
+    @classmethod
+    def from_margin(cls, forest: Forest, margin: NDArray[Any]) -> "Answers":
+        """What the forest says where its margins are `margin`."""
         codes = forest.decide(margin) if forest.is_classifier else None
         return cls(forest.answers(margin), codes)
 
