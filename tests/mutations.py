@@ -24,6 +24,7 @@ import numpy as np
 import oracle
 import pandas as pd
 import skops.io
+import treelite
 import zoo
 from numpy.typing import NDArray
 
@@ -69,6 +70,18 @@ def _save_lightgbm(model: Any, path: Path) -> None:
     model.booster_.save_model(path)
 
 
+def _save_catboost(model: Any, path: Path) -> None:
+    """What CatBoost writes, without the time and the random name of the training."""
+    model.save_model(str(path), format="json")
+    document = json.loads(path.read_bytes())
+    document["model_info"] = {"params": document["model_info"]["params"]}
+    path.write_text(json.dumps(document))
+
+
+def _save_treelite(model: Any, path: Path) -> None:
+    treelite.frontend.from_xgboost(model.get_booster()).serialize(path)
+
+
 def _save_skops(model: Any, path: Path) -> None:
     """What skops writes, with the addresses in it counted, for they change from one process to the next."""
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as archive:
@@ -104,6 +117,11 @@ BASES = (
     Base("lgb multiclass", ".txt", _save_lightgbm),
     Base("lgb random forest", ".txt", _save_lightgbm),
     Base("lgb levels", ".txt", _save_lightgbm, _with_levels),
+    Base("cat one-hot", ".json", _save_catboost),
+    Base("cat one-hot depthwise", ".json", _save_catboost),
+    Base("cat multiclass", ".json", _save_catboost),
+    Base("xgb partitions", ".tl", _save_treelite),
+    Base("xgb multiclass", ".tl", _save_treelite),
     Base("hist categories", ".forest", _save_forest),
     Base("xgb multiclass", ".forest", _save_forest),
     Base("random forest text", ".skops", _save_skops),
@@ -421,6 +439,7 @@ EDITS: dict[str, tuple[Edit, ...]] = {
     ".json": (*ANY, *[change_number_of_json] * 4, *[change_json] * 6, repeat_key),
     ".ubj": (*ANY, *[change_ubjson] * 6),
     ".txt": (*ANY, *[change_number] * 5, *[change_line] * 5),
+    ".tl": (*ANY, *[flip_bit] * 6),
     ".forest": (flip_bit, truncate, *[change_member] * 6),
     ".skops": (flip_bit, truncate, *[change_member] * 6),
 }
