@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
+from ensemble_compress.frames import as_pandas
 from ensemble_compress.readers import Unwrapped, load_model, read, unwrap
 
 LARGEST_NUMBER = 1e100
@@ -136,6 +137,7 @@ def as_target(forest: Forest, y: Any, n_rows: int) -> NDArray[Any]:
 
 def indexable(given: Any, names: Sequence[str] | None = None) -> Any:
     """What rows can be taken from: a frame with its columns in the order of `names`, all else as an array."""
+    given = as_pandas(given)
     if given is None or not hasattr(given, "iloc"):
         return None if given is None else np.asarray(given)
     found = [str(name) for name in getattr(given, "columns", ())]

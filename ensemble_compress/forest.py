@@ -74,6 +74,8 @@ class Forest:
         The class of a margin of exactly zero, where one output tells two classes.
     bias_last : bool
         Whether the sums start from 0 and the bias is added to the sum of all trees: it rounds otherwise.
+    levels_as_codes : bool
+        Whether a DataFrame's column of categories of unknown levels is read as its codes; else as its numbers.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class Forest:
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
     tie_class: int = 0
     bias_last: bool = False
+    levels_as_codes: bool = True
 
     def __post_init__(self) -> None:
         def freeze(name: str, value: Any) -> None:
@@ -222,6 +225,7 @@ class Forest:
             feature_names=self.feature_names,
             categories=self.categories,
             handles_nan=self.handles_nan,
+            levels_as_codes=self.levels_as_codes,
         )
 
     def find_leaves(self, X: Any, n_jobs: int | None = None) -> NDArray[np.int32]:
@@ -292,8 +296,8 @@ class Forest:
         if self.classes is None:
             raise UnsupportedModelError("predict_proba needs a classifier; this forest is a regression model")
         answer = predict.LINKS[self.link](margin)
-        if self.n_outputs == 1 and len(self.classes) == 2:
-            return np.hstack([1 - answer, answer])
+        if self.n_outputs == 1 and (len(self.classes) == 2 or "sigmoid" in self.link):
+            return np.hstack([1 - answer, answer])[:, : len(self.classes)]
         return predict.as_distributions(answer) if self.link == "identity" else answer
 
     def answers(self, margin: NDArray[Any]) -> NDArray[np.float64]:

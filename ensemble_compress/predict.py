@@ -7,6 +7,7 @@ tree order and the threads own disjoint rows, so the answer doesn't depend on th
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any
 
 import joblib
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ensemble_compress import frames
 from ensemble_compress.engines import walk
-from ensemble_compress.errors import InputError
+from ensemble_compress.errors import InputError, ParameterError
 
 ROWS_PER_THREAD = 2048
 """Fewer rows than this are not worth another thread."""
@@ -29,6 +31,7 @@ def as_rows(
     feature_names: Sequence[str] | None = None,
     categories: Sequence[Sequence[Any] | None] | None = None,
     handles_nan: bool = True,
+    levels_as_codes: bool = True,
 ) -> NDArray[Any]:
     """X as a C-contiguous array of `dtype`, checked against the model that will read it.
 
@@ -47,6 +50,9 @@ def as_rows(
         in a column whose levels are texts stands for its text.
     handles_nan : bool
         Whether the model has a rule for missing values.
+    levels_as_codes : bool
+        Whether a DataFrame's column of categories whose levels the model doesn't know is read as its codes, or as the
+        numbers that it holds.
 
     Returns
     -------
@@ -57,26 +63,22 @@ def as_rows(
     InputError
         X has another shape, holds what is no number, or NaN where the model has no rule for it.
     """
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        X = _read_frame(X, n_features, feature_names, categories)
+    if frames.is_frame(X):
+        X = frames.read_frame(X, n_features, feature_names, categories, levels_as_codes)
     elif hasattr(X, "toarray"):
         raise InputError("X is a sparse matrix; expected a dense one: pass X.toarray()")
-    _check_real(X, "X")
+    frames.check_real(X, "X")
+    if isinstance(X, np.ma.MaskedArray):
+        X = X.astype(np.float64).filled(np.nan)
     try:
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(X, dtype=dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"X holds something that is not a number ({error}); encode text columns as the model was trained on them"
         ) from error
     _check_rows(rows, n_features, handles_nan)
     return rows
-
-
-def _check_real(numbers: Any, name: str) -> None:
-    """NumPy would drop the imaginary parts with no more than a warning."""
-    if hasattr(numbers, "dtype") and np.iscomplexobj(numbers):
-        raise InputError(f"Complex data not supported: {name} holds complex numbers; expected real ones")
 
 
 def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
@@ -98,84 +100,14 @@ def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
             )
 
 
-def _read_frame(
-    frame: Any,
-    n_features: int,
-    feature_names: Sequence[str] | None,
-    categories: Sequence[Sequence[Any] | None] | None,
-) -> Any:
-    """The columns of a DataFrame in the model's order, levels replaced by their codes (unknown levels by NaN)."""
-    import pandas as pd
-
-    found = [str(name) for name in frame.columns]
-    if len(set(found)) < len(found):
-        twice = next(name for name in found if found.count(name) > 1)
-        raise InputError(f"X has the column {twice!r} more than once; give each column a name of its own")
-    if feature_names is not None and found != list(feature_names):
-        if not set(feature_names) <= set(found):
-            # LightGBM writes blanks in names as underscores.
-            found = [name.replace(" ", "_") for name in found]
-        absent = [name for name in feature_names if name not in found]
-        if absent:
-            raise InputError(
-                f"X lacks the feature(s) {absent[:5]} that the model was trained on; it has {found[:5]}"
-                f"{' ...' if len(found) > 5 else ''}"
-            )
-        frame = frame.iloc[:, [found.index(name) for name in feature_names]]
-    if frame.shape[1] != n_features:
-        raise InputError(
-            f"X has {frame.shape[1]} features, but the model is expecting {n_features} features as input"
-        )
-    columns = []
-    for f in range(n_features):
-        column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
-        if levels is not None:
-            if getattr(column.dtype, "categories", column).dtype == bool and not (
-                len(levels) and isinstance(levels[0], bool)
-            ):
-                # scikit-learn writes the levels of a column of truth values as the numbers 0 and 1.
-                column = column.astype(object).map({False: 0, True: 1})
-            columns.append(_codes_of(column, levels))
-        elif isinstance(column.dtype, pd.CategoricalDtype):
-            codes = column.cat.codes.to_numpy().astype(np.float64)
-            columns.append(np.where(codes < 0, np.nan, codes))
-        else:
-            columns.append(_numbers_of(column))
-    return np.column_stack(columns) if columns else np.empty((len(frame), 0))
-
-
-def _codes_of(column: Any, levels: Sequence[Any]) -> NDArray[np.float64]:
-    """The place of each value among the levels, NaN where it has none; a whole number is found as its text too."""
-    import pandas as pd
-
-    index = pd.Index(list(levels))
-    codes = index.get_indexer(column).astype(np.float64)
-    lost = np.flatnonzero(codes < 0)
-    if len(lost) and len(levels) and isinstance(levels[0], str):
-        # To CatBoost 3 and "3" are one category; the other libraries have no text where they had numbers.
-        whole = (int, np.integer, np.bool_)
-        spelled = [str(value) if isinstance(value, whole) else value for value in column.iloc[lost]]
-        codes[lost] = index.get_indexer(pd.Index(spelled, dtype=object))
-    return np.where(codes < 0, np.nan, codes)
-
-
-def _numbers_of(column: Any) -> NDArray[Any]:
-    _check_real(column, f"column {column.name!r} of X")
-    try:
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"column {column.name!r} of X holds something that is not a number ({error});"
-            " encode it as the model was trained on it"
-        ) from error
-
-
 def count_threads(n_rows: int, n_jobs: int | None = None) -> int:
     """How many threads `n_rows` rows are worth.
 
     None means as many as the process may use: its CPU affinity and quota, and OMP_NUM_THREADS where it is set.
     A negative number counts from the end, as in joblib: -1 is all.
     """
+    if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise ParameterError(f"n_jobs is {n_jobs!r}; expected None or a whole number but 0")
     available: int = joblib.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if n_jobs is None:

@@ -228,7 +228,7 @@ def count_threads(monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: st
     ("n_jobs", "limit", "expected"),
     [
         *((None, None, 8), (None, "3", 3), (None, "99", 8), (None, "0", 8), (None, "4,2", 8), (None, "", 8)),
-        *((1, None, 1), (2, "1", 2), (12, None, 12), (0, None, 1)),
+        *((1, None, 1), (2, "1", 2), (12, None, 12)),
         *((-1, None, 8), (-2, None, 7), (-1, "3", 8), (-99, None, 1)),
     ],
 )

@@ -185,7 +185,7 @@ def _classes_of(
 
 def _names_of(model: Model, n_features: int) -> tuple[str, ...] | None:
     """The names of the columns; None where LightGBM made them up."""
-    names = model.header.get("feature_names", "").split()
+    names = model.header.get("feature_names", "").split(" ")
     if len(names) != n_features:
         raise model.error(f"feature_names has {len(names)} entries; max_feature_idx says {n_features}")
     return None if names == [f"Column_{f}" for f in range(n_features)] else tuple(names)
@@ -200,7 +200,8 @@ def _levels_of(model: Model, n_features: int) -> tuple[tuple[Any, ...] | None, .
     if len(columns) != len(model.pandas_levels) or max(columns) >= n_features:
         raise UnsupportedModelError(
             f"{model.where}: it was trained on a DataFrame with {len(model.pandas_levels)} columns of levels, and"
-            f" categorical_feature={given[:40]!r} does not say which; train with categorical_feature='auto'"
+            f" categorical_feature={given[:40]!r} does not say which; name every such column in"
+            " categorical_feature=[...], or make ordered categories unordered (column.cat.as_unordered())"
         )
     levels: list[tuple[Any, ...] | None] = [None] * n_features
     for column, found in zip(columns, model.pandas_levels, strict=True):

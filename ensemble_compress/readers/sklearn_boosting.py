@@ -90,6 +90,7 @@ def _assemble(model: Any, trees: list[Tree], bias: NDArray[np.float64], **others
         n_features=int(model.n_features_in_),
         bias=bias,
         where=name,
+        levels_as_codes=False,
         link=LINKS[link],
         classes=labels_of(model) if hasattr(model, "classes_") else None,
         feature_names=names_of(model),

@@ -44,7 +44,8 @@ def read_bagging(model: Any) -> Forest:
     is_classifier = hasattr(model, "classes_")
     members = [_tree_of(model, member, is_classifier) for member in model.estimators_]
     trees = []
-    for member, tree, columns in zip(model.estimators_, members, model.estimators_features_, strict=True):
+    # Not strict, as scikit-learn isn't: members that somebody cut off at the end leave their columns behind.
+    for member, tree, columns in zip(model.estimators_, members, model.estimators_features_, strict=False):
         values = tree.value[:, 0, :] if is_classifier else tree.value[:, :, 0]
         if is_classifier and len(member.classes_) < model.n_classes_:
             known, values = values, np.zeros((len(values), model.n_classes_))
@@ -55,6 +56,7 @@ def read_bagging(model: Any) -> Forest:
         n_features=int(model.n_features_in_),
         bias=np.zeros(trees[0].values.shape[1]),
         where=type(model).__name__,
+        levels_as_codes=False,
         divisor=float(len(trees)),
         classes=labels_of(model) if is_classifier else None,
         handles_nan=all(handles_nan(member) for member in model.estimators_),
@@ -97,6 +99,7 @@ def read_adaboost(model: Any) -> Forest:
         n_features=int(model.n_features_in_),
         bias=np.zeros(1 if n_classes == 2 else n_classes),
         where=type(model).__name__,
+        levels_as_codes=False,
         divisor=1.0 if n_classes == 1 else total,
         link={1: "softmax", 2: "sigmoid"}.get(n_classes, "samme"),
         classes=labels_of(model),
@@ -156,6 +159,7 @@ def read_isolation_forest(model: Any) -> Forest:
         n_features=int(model.n_features_in_),
         bias=np.zeros(1) if expected else np.ones(1),
         where=type(model).__name__,
+        levels_as_codes=False,
         divisor=expected or 1.0,
         link="isolation",
         feature_names=names_of(model),

@@ -43,6 +43,8 @@ def _read_average(model: Any, trees: Any) -> Forest:
             f"{type(model).__name__} was fitted on {model.n_outputs_} columns of labels; multi-output classification"
             " cannot be read: fit one classifier a column"
         )
+    if not len(trees):
+        raise UnsupportedModelError(f"this {type(model).__name__} has no trees left; fit it again")
     n_outputs = int(model.n_classes_) if is_classifier else int(model.n_outputs_)
     return assemble(
         [
@@ -52,6 +54,7 @@ def _read_average(model: Any, trees: Any) -> Forest:
         n_features=int(model.n_features_in_),
         bias=np.zeros(n_outputs),
         where=type(model).__name__,
+        levels_as_codes=False,
         divisor=float(len(trees)),
         classes=labels_of(model) if is_classifier else None,
         handles_nan=handles_nan(trees[0]),

@@ -66,6 +66,8 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
     header |= {name: getattr(forest, name) for name in SCALARS}
     if forest.bias_last:
         header["bias_last"] = True
+    if not forest.levels_as_codes:
+        header["levels_as_codes"] = False
     header["arrays"] = sorted(name for name, array in arrays.items() if array is not None)
     try:
         text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
@@ -112,6 +114,8 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
         The file is damaged, truncated, of another kind, or of a later protocol.
     """
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise ValueError("it is a directory or device")
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -164,6 +168,7 @@ def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
         name: arrays.get(name) for name in ARRAYS
     }
     fields["bias_last"] = header.get("bias_last", False)
+    fields["levels_as_codes"] = header.get("levels_as_codes", True)
     for part, kind in PARTS:
         fields[part] = kind(*(arrays[f"{part}.{key}"] for key in kind._fields))
     if fields["feature_names"] is not None:
