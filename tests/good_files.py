@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import re
 import tempfile
 import zipfile
@@ -49,7 +50,11 @@ def _save_lightgbm(model: Any, path: Path) -> None:
 
 
 def _save_catboost(model: Any, path: Path) -> None:
-    model.save_model(path, format="json")
+    """What CatBoost writes, without the time and the random name of the training."""
+    model.save_model(str(path), format="json")
+    document = json.loads(path.read_bytes())
+    document["model_info"] = {"params": document["model_info"]["params"]}
+    path.write_text(json.dumps(document))
 
 
 def _save_treelite(model: Any, path: Path) -> None:
@@ -99,6 +104,7 @@ BASES = (
     Base("lgb random forest", ".txt", _save_lightgbm),
     Base("lgb levels", ".txt", _save_lightgbm, _with_levels),
     Base("cat one-hot", ".json", _save_catboost),
+    Base("cat one-hot depthwise", ".json", _save_catboost),
     Base("cat multiclass", ".json", _save_catboost),
     Base("cat lossguide two columns", ".json", _save_catboost),
     Base("xgb partitions", ".tl", _save_treelite),

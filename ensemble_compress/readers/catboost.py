@@ -10,7 +10,6 @@ which nothing but `set_scale_and_bias` makes, would round there and is refused.
 A plain `CatBoost` object or a file, which give margins, are read as the classifier or regressor of their loss.
 """
 
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -24,7 +23,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.catboost_features import read_features
 from ensemble_compress.readers.catboost_trees import read_trees
-from ensemble_compress.readers.document import Section, as_section
+from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import find_base
 
@@ -88,7 +87,7 @@ def read(model: Any) -> Forest:
         A .cbm file, and CatBoost is not installed.
     """
     if isinstance(model, Path) and model.suffix.lower() == ".json":
-        return _read_document(as_section(_parse_json(read_bytes(model), model.name), model.name))
+        return _read_document(as_section(parse_json(read_bytes(model), model.name), model.name))
     name = model.name if isinstance(model, Path) else type(model).__name__
     if isinstance(model, Path):
         model = _load(model)
@@ -107,15 +106,6 @@ def _is_export(path: Path) -> bool:
         return False
     first = re.match(rb'\s*\{\s*"(\w*)"', start)
     return first is not None and first[1] in FIRST_KEYS
-
-
-def _parse_json(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(
-            f"{name} is damaged or truncated: no valid JSON ({error}); copy or save it again"
-        ) from error
 
 
 def _load(path: Path) -> Any:
@@ -150,7 +140,7 @@ def _export(model: Any, name: str) -> Section:
             raise UnsupportedModelError(
                 f"this {name} cannot be exported to JSON by CatBoost ({error}), so it cannot be read"
             ) from error
-        return as_section(_parse_json(path.read_bytes(), name), name)
+        return as_section(parse_json(path.read_bytes(), name), name)
 
 
 def _read_document(document: Section, model: Any = None, is_ranker: bool = False) -> Forest:
@@ -187,7 +177,7 @@ def _loss_of(information: Section) -> str:
     elif "loss_function" in information:
         text = information.text("loss_function")
         where = f"{information.where}, loss_function"
-        loss = as_section(_parse_json(text.encode(), where), where).text("type")
+        loss = as_section(parse_json(text.encode(), where), where).text("type")
     else:
         raise UnsupportedModelError(
             f"{information.where} does not say which loss the model was trained on, so its predictions have no link;"

@@ -1,12 +1,13 @@
 """Checked access to a parsed JSON-like document: each value of the kind expected, or an error that says where."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import ModelFileError
+from ensemble_compress.errors import ModelFileError, in_short
 
 
 @dataclass(frozen=True)
@@ -112,3 +113,39 @@ def as_section(value: Any, where: str) -> Section:
             f"{where}: found {type(value).__name__}; expected an object: this is not a model file"
         )
     return Section(value, where)
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """What a JSON document says.
+
+    Parameters
+    ----------
+    data : bytes
+        The document.
+    name : str
+        The file's name, for error messages.
+
+    Raises
+    ------
+    ModelFileError
+        It is no JSON, nests too deeply, or an object has a key twice.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=lambda pairs: _to_object(pairs, name))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{name} is damaged or truncated: no valid JSON ({in_short(error)}); copy or save it again"
+        ) from error
+
+
+def _to_object(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ModelFileError(
+            f"{name} is damaged: an object has the key {twice[:40]!r} more than once; save it again"
+        )
+    return values

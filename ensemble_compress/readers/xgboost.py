@@ -11,7 +11,6 @@ stop; 3.2 stops where the level comes behind all others by its bytes, and takes 
 """
 
 import itertools
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import ModelFileError, UnsupportedModelError, in_short
+from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import ubjson
 from ensemble_compress.readers.assemble import Tree, assemble
-from ensemble_compress.readers.document import Section, as_section
+from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import find_base
 from ensemble_compress.readers.xgboost_trees import MAX_WORDS, read_tree
@@ -145,35 +144,13 @@ def _parse_file(path: Path) -> Section:
     if path.suffix.lower() == ".ubj":
         document = as_section(ubjson.parse(data, name), name)
     else:
-        document = as_section(_parse_json(data, name), name)
+        document = as_section(parse_json(data, name), name)
     if "learner" not in document:
         raise UnsupportedModelError(
             f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') and CatBoost's"
             " save_model('model.json', format='json') are read; for LightGBM save_model('model.txt')"
         )
     return document
-
-
-def _parse_json(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data, object_pairs_hook=lambda pairs: _to_object(pairs, name))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(
-            f"{name} is damaged or truncated: no valid JSON ({in_short(error)}); copy or save it again"
-        ) from error
-
-
-def _to_object(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ModelFileError(
-            f"{name} is damaged: an object has the key {twice[:40]!r} more than once; save it again"
-        )
-    return values
 
 
 def _read_document(document: Section, speaker: Speaker) -> Forest:
