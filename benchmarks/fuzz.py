@@ -37,12 +37,13 @@ Found = dict[str, Any]
 
 def work(base_name: str, first: int, stop: int) -> None:
     """Print a line when an input begins, and one with what came of it."""
+    import good_files
     import mutations
 
-    base = next(base for base in mutations.BASES if str(base) == base_name)
+    base = next(base for base in good_files.BASES if str(base) == base_name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"model{base.suffix}")
-        path.write_bytes(mutations.good(base))
+        path.write_bytes(good_files.good(base))
         mutations.read_safely(path)
         print(json.dumps({"size": path.stat().st_size}), flush=True)
         for seed in range(first, stop):
@@ -122,9 +123,9 @@ def summarise(base_name: str, found: Sequence[Found]) -> Found:
 
 def run(arguments: argparse.Namespace) -> bool:
     """Whether nothing was found."""
-    import mutations
+    import good_files
 
-    names = [str(base) for base in mutations.BASES if arguments.only in str(base)]
+    names = [str(base) for base in good_files.BASES if arguments.only in str(base)]
     share = -(-arguments.inputs // len(names))
     rows = []
     for name in names:

@@ -90,12 +90,12 @@ def fuzz_table(rows: Sequence[Row]) -> str:
         *map(_line, map(_fuzz_cells, rows)),
     ]
     total = {key: sum(row[key] for row in rows) for key in ("inputs", "refused", "read", "found")}
-    run = rows[0]["run"]
+    run, commits = rows[0]["run"], ", ".join(dict.fromkeys(str(row["run"]["commit"]) for row in rows))
     note = (
         f"{number(total['inputs'])} files: {number(total['refused'])} refused with an error of ours, {number(total['read'])} read to a sound"
         f" forest that answers as the naive twin does, {number(total['found'])} anything else (a crash, a hang of a minute, another"
         " exception, a warning, a forest that breaks a rule). *largest peak*: bytes that Python and NumPy held at most while one of"
-        f" the copies was read. Measured on {_machine(run)}, at commit {run['commit']}, by `fuzz.py`."
+        f" the copies was read. Measured on {_machine(run)}, at commit {commits}, by `fuzz.py`."
     )  # fmt: skip
     return "\n".join([*lines, "", note])
 

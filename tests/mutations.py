@@ -1,31 +1,27 @@
 """Damaged model files, made from good ones, and what has to come of reading them.
 
 `damaged(base, seed)` is always the same bytes. `read_safely` is the fuzz target: an error of ours with a text fit to print, or a
-forest that is sound and answers as the naive twin does. A format joins by a line in `BASES`, and a line in `EDITS`
-if its suffix is new. The tests take a few seeds of each base, benchmarks/fuzz.py thousands.
+forest that is sound and answers as the naive twin does. A file joins by a line in `good_files.BASES`, and a line in
+`EDITS` if its suffix is new. The tests take a few seeds of each base, benchmarks/fuzz.py thousands.
 """
 
-import functools
 import io
 import json
 import lzma
 import random
 import re
 import struct
-import tempfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import oracle
 import pandas as pd
-import skops.io
-import treelite
-import zoo
+from good_files import Base, good
 from numpy.typing import NDArray
 
 import ensemble_compress as ec
@@ -35,108 +31,6 @@ from ensemble_compress.readers import ubjson
 
 Random = random.Random
 Edit = Callable[[Random, bytes], bytes]
-
-
-# -- good files --------------------------------------------------------------------------------------------------
-
-
-class Base(NamedTuple):
-    """A good file: its name, its suffix, and how it comes to be."""
-
-    name: str
-    suffix: str
-    save: Callable[[Any, Path], Any]
-    make: Callable[[str], Any] = zoo.trained
-
-    def __str__(self) -> str:
-        return f"{self.name}{self.suffix}"
-
-
-def _with_levels(name: str) -> Any:
-    """A booster that remembers the levels of a DataFrame's columns."""
-    X, y = zoo.data("binary")
-    frame = pd.DataFrame(X[:, :3], columns=["a", "b", "c"])
-    frame["level"] = pd.Categorical(np.array(["low", "middle", "high"])[np.digitize(X[:, 3], [-0.5, 0.5])])
-    if name.startswith("lgb"):
-        return zoo.lgb.LGBMClassifier(**zoo.QUIET, min_data_per_group=5).fit(frame, y)
-    return zoo.xgb.XGBClassifier(**zoo.SMALL, enable_categorical=True).fit(frame, y)
-
-
-def _save_xgboost(model: Any, path: Path) -> None:
-    model.save_model(path)
-
-
-def _save_lightgbm(model: Any, path: Path) -> None:
-    model.booster_.save_model(path)
-
-
-def _save_catboost(model: Any, path: Path) -> None:
-    """What CatBoost writes, without the time and the random name of the training."""
-    model.save_model(str(path), format="json")
-    document = json.loads(path.read_bytes())
-    document["model_info"] = {"params": document["model_info"]["params"]}
-    path.write_text(json.dumps(document))
-
-
-def _save_treelite(model: Any, path: Path) -> None:
-    treelite.frontend.from_xgboost(model.get_booster()).serialize(path)
-
-
-def _save_skops(model: Any, path: Path) -> None:
-    """What skops writes, with the addresses in it counted, for they change from one process to the next."""
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    addresses = re.findall(rb"\d{12,}", members["schema.json"])
-    numbers = {address: b"%d" % i for i, address in enumerate(dict.fromkeys(addresses), 1000)}
-
-    def counted(text: bytes) -> bytes:
-        return re.sub(rb"\d{12,}", lambda found: numbers.get(found[0], found[0]), text)
-
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            is_text = name.endswith(".json")
-            archive.writestr(
-                zipfile.ZipInfo(counted(name.encode()).decode()), counted(content) if is_text else content
-            )
-
-
-def _save_forest(model: Any, path: Path) -> None:
-    ec.pack(model).save(path)
-
-
-BASES = (
-    Base("xgb partitions", ".json", _save_xgboost),
-    Base("xgb multiclass", ".json", _save_xgboost),
-    Base("xgb vector leaves", ".json", _save_xgboost),
-    Base("xgb dart", ".json", _save_xgboost),
-    Base("xgb levels", ".json", _save_xgboost, _with_levels),
-    Base("xgb partitions", ".ubj", _save_xgboost),
-    Base("xgb stopped early", ".ubj", _save_xgboost),
-    Base("xgb levels", ".ubj", _save_xgboost, _with_levels),
-    Base("lgb categories missing", ".txt", _save_lightgbm),
-    Base("lgb multiclass", ".txt", _save_lightgbm),
-    Base("lgb random forest", ".txt", _save_lightgbm),
-    Base("lgb levels", ".txt", _save_lightgbm, _with_levels),
-    Base("cat one-hot", ".json", _save_catboost),
-    Base("cat one-hot depthwise", ".json", _save_catboost),
-    Base("cat multiclass", ".json", _save_catboost),
-    Base("xgb partitions", ".tl", _save_treelite),
-    Base("xgb multiclass", ".tl", _save_treelite),
-    Base("hist categories", ".forest", _save_forest),
-    Base("xgb multiclass", ".forest", _save_forest),
-    Base("random forest text", ".skops", _save_skops),
-    Base("boosting exponential", ".skops", _save_skops),
-    Base("hist categories missing", ".skops", _save_skops),
-)
-
-
-@functools.cache
-def good(base: Base) -> bytes:
-    """The bytes of the undamaged file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"model{base.suffix}")
-        base.save(base.make(base.name), path)
-        return path.read_bytes()
 
 
 def damaged(base: Base, seed: int) -> bytes:
@@ -188,6 +82,19 @@ def swap(drawn: Random, data: bytes) -> bytes:
 
 
 ANY: tuple[Edit, ...] = (flip_bit, flip_bit, overwrite, truncate, delete, repeat, swap)
+
+
+HOSTILE_WORDS = (
+    *(b"\0" * 8, b"\xff" * 8, b"\xff" * 7 + b"\x7f", struct.pack("<q", 1), struct.pack("<q", 2), struct.pack("<q", 1 << 31)),
+    *(struct.pack("<d", np.nan), struct.pack("<d", np.inf), struct.pack("<ff", np.nan, -np.inf)),
+)  # fmt: skip
+
+
+def change_word(drawn: Random, data: bytes) -> bytes:
+    """Another number of one, four or eight bytes somewhere."""
+    size = drawn.choice((1, 4, 8))
+    at = drawn.randrange(max(1, len(data) - size))
+    return data[:at] + drawn.choice((*HOSTILE_WORDS, drawn.randbytes(8)))[:size] + data[at + size :]
 
 
 # -- damages to texts --------------------------------------------------------------------------------------------
@@ -436,10 +343,10 @@ def change_items(drawn: Random, data: bytes) -> bytes:
 
 
 EDITS: dict[str, tuple[Edit, ...]] = {
+    ".tl": (*ANY, *[change_word] * 8),
     ".json": (*ANY, *[change_number_of_json] * 4, *[change_json] * 6, repeat_key),
     ".ubj": (*ANY, *[change_ubjson] * 6),
     ".txt": (*ANY, *[change_number] * 5, *[change_line] * 5),
-    ".tl": (*ANY, *[flip_bit] * 6),
     ".forest": (flip_bit, truncate, *[change_member] * 6),
     ".skops": (flip_bit, truncate, *[change_member] * 6),
 }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import good_files
 import mutations
 import numpy as np
 import oracle
@@ -18,9 +19,9 @@ import pytest
 import skops.io
 import xgboost as xgb
 import zoo
+from good_files import BASES, Base
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import BASES, Base
 
 import ensemble_compress as ec
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
@@ -33,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def good(name: str) -> bytes:
-    return mutations.good(next(base for base in BASES if str(base) == name))
+    return good_files.good(next(base for base in BASES if str(base) == name))
 
 
 # -- damages drawn by number -----------------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ def good(name: str) -> bytes:
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_a_good_file_is_read_and_sound(base: Base, folder: Path) -> None:
     path = folder / f"good{base.suffix}"
-    path.write_bytes(mutations.good(base))
+    path.write_bytes(good_files.good(base))
     assert not isinstance(mutations.read_safely(path), str)
 
 
@@ -185,6 +186,15 @@ def _stump(threshold: str, default_left: int) -> bytes:
         tree["default_left"][0] = default_left
 
     return changed(bytes(booster.save_raw("json")), change)
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', '"' + "9" * 5000 + '"', "[" + "[1]," * 2000 + "[1]]"])
+def test_what_a_catboost_file_says_is_quoted_in_short(text: str, tmp_path: Path) -> None:
+    before, _, after = good("cat one-hot.json").rpartition(b'"border":')
+    data = before + b'"border":' + text.encode() + after[after.index(b",") :]
+    found = refusal(tmp_path / "model.json", data)
+    assert "border is " in found
+    assert len(found.encode()) < 300
 
 
 # -- LightGBM's text ---------------------------------------------------------------------------------------------------

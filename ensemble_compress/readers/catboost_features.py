@@ -10,6 +10,7 @@ as it does when it is saved with `pool=`, and get codes in that order. A Forest 
 category that was never seen, and has the hash of one that was (one in 2^32), is an unseen one to it.
 """
 
+import reprlib
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class Features(NamedTuple):
         if f not in self.numeric:
             raise split.error(f"float_feature_index is {f}; there are {len(self.numeric)} numeric features")
         if not isinstance(border, (int, float)) or border not in self.numeric[f].borders:
-            raise split.error(f"border is {str(border)[:40]}, which is none of those of feature {f}")
+            raise split.error(f"border is {reprlib.repr(border)}, which is none of those of feature {f}")
         return Test(self.numeric[f].column, float(np.float32(border)), self.numeric[f].nan_left, None)
 
     def _category_test(self, split: Section) -> Test:
@@ -104,7 +105,7 @@ class Features(NamedTuple):
                 f"cat_feature_index is {f}; there are {len(self.categorical)} categorical features"
             )
         if not isinstance(code, int) or code % 2**32 not in self.categorical[f].codes:
-            raise split.error(f"value is {str(code)[:40]}, which is none of those of feature {f}")
+            raise split.error(f"value is {reprlib.repr(code)}, which is none of those of feature {f}")
         return Test(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
 
 

@@ -5,6 +5,7 @@ CatBoost's "yes" (`x > border`) is its right child, so that numeric splits keep 
 number. So the last comes to the root here, and the leaves stand in the order of their numbers.
 """
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,9 @@ def _flatten(section: Section) -> tuple[list[Section], list[list[int]], list[dic
     while waiting:
         node, parent = waiting.pop()
         if not isinstance(node, dict):
-            raise section.error(f"the left or right child of a split is {str(node)[:40]}; expected an object")
+            raise section.error(
+                f"the left or right child of a split is {reprlib.repr(node)}; expected an object"
+            )
         if "split" in node:
             at = len(splits)
             splits.append(as_section(node["split"], place))
