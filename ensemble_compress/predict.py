@@ -69,7 +69,7 @@ def as_rows(
         raise InputError("X is a sparse matrix; expected a dense one: pass X.toarray()")
     frames.check_real(X, "X")
     if isinstance(X, np.ma.MaskedArray):
-        X = X.astype(np.float64).filled(np.nan)
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     try:
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(X, dtype=dtype)
