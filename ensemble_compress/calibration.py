@@ -1,6 +1,5 @@
 """What a user hands over: the model out of its pipeline, and the rows and labels as its forest reads them."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
 from ensemble_compress.frames import as_pandas
-from ensemble_compress.readers import Unwrapped, load_model, read, unwrap
+from ensemble_compress.readers import Unwrapped, open_model
 
 LARGEST_NUMBER = 1e100
 
@@ -66,9 +65,9 @@ def open_teacher(model: Any) -> Teacher:
     model : Any
         A fitted model, a pipeline that ends in one, a Forest or a path.
     """
-    held = load_model(model) if isinstance(model, str | os.PathLike) else model
-    found = unwrap(held)
-    return Teacher(model if found.model is held else found.model, read(found.model), found)
+    opened = open_model(model)
+    inner = opened.unwrapped.model
+    return Teacher(model if inner is opened.held else inner, opened.forest, opened.unwrapped)
 
 
 def as_data(forest: Forest, X: Any, y: Any, weight: Any) -> Data:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import ensemble_compress as ec
+from ensemble_compress import readers
 from ensemble_compress.cli_output import note
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers import Unwrapped, files, unwrap
+from ensemble_compress.readers import Unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Model:
     @property
     def is_compressed(self) -> bool:
         """Whether the file is one of ours."""
-        return self.path.suffix == ".forest"
+        return is_compressed(self.path)
 
     @property
     def is_pipeline(self) -> bool:
@@ -65,6 +66,17 @@ class Model:
         return self.unwrapped.transform(rows)
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether a file is one of ours, by its suffix in whatever case.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    return path.suffix.lower() == ".forest"
+
+
 def open_model(path: Path, trust_pickle: bool = False) -> Model:
     """Read a model file of any kind that the library knows.
 
@@ -75,12 +87,11 @@ def open_model(path: Path, trust_pickle: bool = False) -> Model:
     trust_pickle : bool
         Whether a pickle may be loaded, which runs code.
     """
-    if path.suffix == ".forest":
+    if is_compressed(path):
         held = ec.load(path)
         return Model(path, held, held.forest, Unwrapped(held))
-    held = files.load_model(path, trust_pickle=trust_pickle)
-    found = unwrap(held)
-    return Model(path, held, ec.read(found.model), found)
+    opened = readers.open_model(path, trust_pickle)
+    return Model(path, opened.held, opened.forest, opened.unwrapped)
 
 
 def open_last_step(path: Path, trust_pickle: bool = False) -> Model:

@@ -104,6 +104,14 @@ def test_help_is_quick_because_nothing_large_is_imported():
 # -- inspect --------------------------------------------------------------------------------------------------
 
 
+def test_the_suffix_of_a_compressed_model_may_be_in_capitals(files, tmp_path):
+    ec.pack(files / "model.txt").save(tmp_path / "model.forest")
+    expected = run("inspect", tmp_path / "model.forest", "--json").stdout
+    (tmp_path / "model.forest").rename(tmp_path / "model.FOREST")
+    found = run("inspect", tmp_path / "model.FOREST", "--json").stdout
+    assert found.replace("model.FOREST", "model.forest") == expected
+
+
 @pytest.mark.parametrize("name", ["model.json", "model.ubj", "model.txt", "model.skops"])
 def test_inspect_tells_what_a_file_holds(files, name):
     facts = json.loads(run("inspect", files / name, "--json").stdout)

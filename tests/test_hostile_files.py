@@ -22,8 +22,10 @@ import zoo
 from good_files import BASES, Base
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ensemble_compress as ec
+from ensemble_compress.cli import app
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
 
@@ -296,6 +298,21 @@ def test_an_estimator_that_contradicts_itself_is_refused(tmp_path: Path) -> None
         ModelFileError, match=r"model.skops: the model in it is damaged \(.*99.*\); save it again"
     ):
         read(tmp_path / "model.skops")
+
+
+def test_however_a_file_is_opened_a_model_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    model, path = zoo.ENTRIES["random forest text"].make(), tmp_path / "model.skops"
+    model.n_classes_ = "two"
+    skops.io.dump(model, path)
+    X, y = zoo.data("binary").X, zoo.data("binary").y
+    for use in (read, ec.pack, lambda path: ec.compress(path, X, y)):
+        with pytest.raises(
+            ModelFileError, match=r"model.skops: the model in it is damaged \(.*; save it again"
+        ):
+            use(path)
+    answer = CliRunner().invoke(app, ["inspect", str(path)], catch_exceptions=False)
+    assert answer.exit_code == 2
+    assert "error: model.skops: the model in it is damaged" in answer.stderr
 
 
 # -- the forest's own checks ---------------------------------------------------------------------------------------------

@@ -121,10 +121,7 @@ def test_a_pipeline_without_a_model_at_its_end_is_refused() -> None:
         UnsupportedModelError, match="StandardScaler cannot be read: expected one of DecisionTree"
     ):
         read(pipeline.make_pipeline(preprocessing.StandardScaler()).fit(X))
-    with (
-        pytest.warns(PipelineWarning),
-        pytest.raises(UnsupportedModelError, match="this RandomForestClassifier is not fitted"),
-    ):
+    with pytest.raises(UnsupportedModelError, match="this RandomForestClassifier is not fitted"):
         read(pipeline.make_pipeline(preprocessing.StandardScaler(), FOREST))
 
 

@@ -28,8 +28,9 @@ from ensemble_compress.errors import (
     UnsupportedModelError,
 )
 from ensemble_compress.readers import load_model, read, ubjson
+from ensemble_compress.readers.files import SKOPS_TYPES
 
-SKOPS = ["random forest text", "boosting exponential", "hist categories missing", "hist gamma", "xgb binary", "lgb multiclass"]  # fmt: skip
+SKOPS = ["random forest text", "boosting exponential", "hist categories missing", "hist gamma"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,30 @@ def test_a_skops_file_with_foreign_types_is_refused_by_their_names(tmp_path: Pat
         UnsupportedModelError, match=r"model.skops holds types .*: subprocess.check_output; they are not"
     ):
         read(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        (
+            "xgb binary",
+            r"of xgboost, .*: save it with save_model\('model.json'\), of a pipeline its last step",
+        ),
+        ("lgb multiclass", r"of lightgbm, .*: save it with booster_.save_model\('model.txt'\)"),
+    ],
+)
+def test_a_skops_file_of_a_booster_is_refused_and_told_its_own_format(
+    name: str, advice: str, tmp_path: Path
+) -> None:
+    for model in (zoo.trained(name), make_pipeline("passthrough", zoo.trained(name))):
+        skops.io.dump(model, tmp_path / "model.skops")
+        with pytest.raises(UnsupportedModelError, match=f"^model.skops holds a model {advice}"):
+            read(tmp_path / "model.skops")
+
+
+def test_nothing_that_a_skops_file_may_hold_is_loaded_by_a_library_of_boosters() -> None:
+    libraries = {name.partition(".")[0] for name in SKOPS_TYPES}
+    assert libraries == {"collections", "functools", "sklearn"}
 
 
 def test_a_skops_file_of_another_estimator_is_told_what_to_do(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ensemble_compress.cli import app
 from ensemble_compress.errors import MissingPackageError, ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
 from ensemble_compress.readers.catboost_features import hash_of_text
+from ensemble_compress.readers.catboost_trees import leaf_numbers
 
 NAMES = zoo.names("catboost")
 QUIET = zoo_catboost.QUIET
@@ -142,6 +143,25 @@ def test_a_damaged_cbm_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.cbm").write_bytes(b"CBM1 and nothing else")
     with pytest.raises(ModelFileError, match=r"model.cbm: CatBoost cannot load it .*; copy or save it again"):
         read(tmp_path / "model.cbm")
+
+
+def test_a_cbm_file_that_ends_the_process_of_catboost_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CatBoost 1.2 does so on a few damaged files; here one does so on all."""
+    zoo.trained("cat binary").save_model(str(tmp_path / "model.cbm"))
+    (tmp_path / "catboost.py").write_text("import os\n\nos.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ModelFileError,
+        match=r"model.cbm: CatBoost cannot load it \(its process ended with -?\d+\); copy or save",
+    ):
+        read(tmp_path / "model.cbm")
+
+
+@pytest.mark.parametrize("steps", [[(1, 1)] * 60 + [(0, 0)], [(0, 9)], [(1, 2)]])
+def test_leaves_of_a_damaged_tree_are_not_numbered_forever(steps: list[tuple[int, int]]) -> None:
+    assert len(leaf_numbers(steps, [0] * len(steps))) <= len(steps) + 1
 
 
 def _large(**options: Any) -> tuple[Any, NDArray[Any]]:

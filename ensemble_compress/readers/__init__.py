@@ -1,13 +1,14 @@
 """Readers: from a fitted model, whatever library it comes from, to a Forest.
 
-One module a library, each with `accepts(model)` and `read(model)`. A reader normalises away everything in which the
+`catboost`, `lightgbm`, `sklearn`, `treelite` and `xgboost` each have `accepts(model)` and `read(model)`; modules whose names
+begin with one of these hold its parts, the others are for all. A reader normalises away everything in which the
 libraries differ, so that nothing behind it asks where a forest came from.
 """
 
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ensemble_compress.errors import (
     EnsembleCompressError,
@@ -21,7 +22,7 @@ from ensemble_compress.readers import catboost, lightgbm, sklearn, treelite, xgb
 from ensemble_compress.readers.files import load_model
 from ensemble_compress.readers.pipelines import Unwrapped, unwrap, weight_parameter
 
-__all__ = ["Unwrapped", "load_model", "read", "unwrap", "weight_parameter"]
+__all__ = ["Opened", "Unwrapped", "load_model", "open_model", "read", "unwrap", "weight_parameter"]
 
 READERS: tuple[Any, ...] = (treelite, catboost, xgboost, lightgbm, sklearn)
 """Asked in this order: a checkpoint of Treelite may have any suffix, a .json file that is no export of CatBoost is taken
@@ -36,7 +37,7 @@ def read(model: Any) -> Forest:
     model : Forest, fitted estimator, booster, or path
         A tree, forest or boosting model of scikit-learn, a Booster or wrapper of XGBoost or LightGBM, a model of
         CatBoost, a `treelite.Model`, or a path to a .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm
-        (CatBoost), .tl (Treelite) or .skops file. Of a scikit-learn Pipeline the last step is read.
+        (CatBoost), .tl (Treelite) or .skops (scikit-learn) file. Of a scikit-learn Pipeline the last step is read.
 
     Returns
     -------
@@ -61,29 +62,70 @@ def read(model: Any) -> Forest:
     >>> read(DecisionTreeClassifier().fit([[0.0], [1.0]], ["no", "yes"])).predict([[0.3], [0.8]]).tolist()
     ['no', 'yes']
     """
-    if isinstance(model, Forest):
-        return model
-    held = load_model(model) if isinstance(model, str | os.PathLike) else model
-    found = unwrap(held)
-    if found.before:
-        warnings.warn(found.describe(), PipelineWarning, stacklevel=2)
-    if held is model or isinstance(held, Path):
-        return _read_object(found.model)
-    return _read_from_file(found.model, Path(model))
+    opened = open_model(model)
+    if opened.unwrapped.before:
+        warnings.warn(opened.unwrapped.describe(), PipelineWarning, stacklevel=2)
+    return opened.forest
 
 
-def _read_from_file(model: Any, path: Path) -> Forest:
+class Opened(NamedTuple):
+    """A model that has been read.
+
+    Attributes
+    ----------
+    held : Any
+        What was given; of a path what the file holds, or the path itself where a reader takes the file.
+    unwrapped : Unwrapped
+        The model out of its pipeline.
+    forest : Forest
+        The model, read.
+    """
+
+    held: Any
+    unwrapped: Unwrapped
+    forest: Forest
+
+
+def open_model(model: Any, trust_pickle: bool = False) -> Opened:
+    """Anything that `read` takes, with what stands around the forest; nobody else opens model files.
+
+    Parameters
+    ----------
+    model : Any
+        As for `read`.
+    trust_pickle : bool
+        Whether a path may name a pickle, which runs code when it is loaded.
+
+    Raises
+    ------
+    UnsupportedModelError, ModelFileError
+        As `read` does.
+    """
+    if not isinstance(model, str | os.PathLike):
+        return _open_object(model)
+    held = load_model(model, trust_pickle)
+    if isinstance(held, Path):
+        return _open_object(held)
     try:
-        return _read_object(model)
+        return _open_object(held)
     except EnsembleCompressError:
         raise
     except Exception as error:
         # Attributes of an estimator that contradict each other: only a file that somebody edited has such.
         reason = in_short(f"{type(error).__name__}: {error}")
-        raise ModelFileError(f"{path.name}: the model in it is damaged ({reason}); save it again") from error
+        raise ModelFileError(
+            f"{Path(model).name}: the model in it is damaged ({reason}); save it again"
+        ) from error
+
+
+def _open_object(held: Any) -> Opened:
+    found = unwrap(held)
+    return Opened(held, found, _read_object(found.model))
 
 
 def _read_object(model: Any) -> Forest:
+    if isinstance(model, Forest):
+        return model
     for reader in READERS:
         if reader.accepts(model):
             forest: Forest = reader.read(model)

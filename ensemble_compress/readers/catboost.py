@@ -12,17 +12,19 @@ A plain `CatBoost` object or a file, which give margins, are read as the classif
 
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import MissingPackageError, ModelFileError, UnsupportedModelError
+from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers.assemble import assemble
+from ensemble_compress.readers.catboost_cbm import no_export, read_cbm
 from ensemble_compress.readers.catboost_features import read_features
-from ensemble_compress.readers.catboost_trees import read_trees
+from ensemble_compress.readers.catboost_trees import leaf_numbers, read_trees
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import find_base
@@ -88,13 +90,13 @@ def read(model: Any) -> Forest:
     """
     if isinstance(model, Path) and model.suffix.lower() == ".json":
         return _read_document(as_section(parse_json(read_bytes(model), model.name), model.name))
-    name = model.name if isinstance(model, Path) else type(model).__name__
     if isinstance(model, Path):
-        model = _load(model)
+        return _read_document(*read_cbm(model))
+    name = type(model).__name__
     if not model.is_fitted():
         raise UnsupportedModelError(f"this {name} is not fitted; call fit first")
     is_ranker = find_base(model, "catboost", ("CatBoostRanker",)) is not None
-    return _read_document(_export(model, name), model, is_ranker)
+    return _read_document(_export(model, name), lambda t: _numbers_of(model, t), is_ranker)
 
 
 def _is_export(path: Path) -> bool:
@@ -108,21 +110,9 @@ def _is_export(path: Path) -> bool:
     return first is not None and first[1] in FIRST_KEYS
 
 
-def _load(path: Path) -> Any:
-    read_bytes(path)  # the errors of our own: no such file, empty, a folder
-    try:
-        import catboost
-    except ImportError as error:
-        raise MissingPackageError(
-            f'{path.name}: only CatBoost reads its binary format: pip install "ensemble-compress[catboost]", or save the'
-            " model with save_model('model.json', format='json'), which is read without it"
-        ) from error
-    try:
-        return catboost.CatBoost().load_model(str(path), format="cbm")
-    except catboost.CatBoostError as error:
-        raise ModelFileError(
-            f"{path.name}: CatBoost cannot load it ({str(error).splitlines()[0]}); copy or save it again"
-        ) from error
+def _numbers_of(model: Any, t: int) -> NDArray[np.int64]:
+    # What plot_tree draws by.
+    return leaf_numbers(model._get_tree_step_nodes(t), model._get_tree_node_to_leaf(t))
 
 
 def _export(model: Any, name: str) -> Section:
@@ -132,24 +122,19 @@ def _export(model: Any, name: str) -> Section:
         try:
             model.save_model(str(path), format="json")
         except Exception as error:
-            for kind in ("text", "embedding"):
-                if f"{kind} features" in str(error):
-                    raise UnsupportedModelError(
-                        f"this {name} has {kind} features, which cannot be read; train on numbers made of them"
-                    ) from error
-            raise UnsupportedModelError(
-                f"this {name} cannot be exported to JSON by CatBoost ({error}), so it cannot be read"
-            ) from error
+            raise no_export(f"this {name}", str(error)) from error
         return as_section(parse_json(path.read_bytes(), name), name)
 
 
-def _read_document(document: Section, model: Any = None, is_ranker: bool = False) -> Forest:
-    """The forest of an export; `model` is the object that it comes from, which knows the numbers of its leaves."""
+def _read_document(
+    document: Section, numbers_of: Callable[[int], NDArray[np.int64]] | None = None, is_ranker: bool = False
+) -> Forest:
+    """The forest of an export; `numbers_of` knows the numbers of the leaves of tree t, which an export does not."""
     information = document.section("model_info") if "model_info" in document else Section({}, document.where)
     loss = _loss_of(information)
     scale, bias = _scale_and_bias(document)
     features = read_features(document.section("features_info"))
-    trees = read_trees(document, features, model)
+    trees = read_trees(document, features, numbers_of)
     n_outputs = trees[0].values.shape[1] if trees else len(bias)
     if len(bias) != n_outputs and (len(bias) != 1 or bias.any()):
         raise document.error(f"scale_and_bias has {len(bias)} biases for {n_outputs} outputs")

@@ -6,6 +6,7 @@ number. So the last comes to the root here, and the leaves stand in the order of
 """
 
 import reprlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from ensemble_compress.readers.document import Section, as_section
 MAX_DEPTH = 30
 
 
-def read_trees(document: Section, features: Features, model: Any = None) -> list[Tree]:
+def read_trees(
+    document: Section, features: Features, numbers_of: Callable[[int], NDArray[np.int64]] | None = None
+) -> list[Tree]:
     """All trees of an export, each leaf as many values as the model has outputs.
 
     Parameters
@@ -28,15 +31,15 @@ def read_trees(document: Section, features: Features, model: Any = None) -> list
         The export.
     features : Features
         What its splits may test.
-    model : CatBoost, optional
-        The object that the export comes from. Other than symmetric trees number their leaves as they grew, which an
-        export does not keep; read from a file they are numbered as CatBoost does that loads the file: from left to right.
+    numbers_of : callable, optional
+        CatBoost's numbers of the leaves of tree t, from left to right. Other than symmetric trees number their leaves as
+        they grew, which an export does not keep; without it they are numbered as by CatBoost that loads the export: 0, 1, ...
     """
     if "oblivious_trees" in document:
         trees = _list_of(document, "oblivious_trees")
         return [read_symmetric(tree, features) for tree in trees]
     trees = _list_of(document, "trees")
-    numbers = [None if model is None else leaf_numbers(model, t) for t in range(len(trees))]
+    numbers = [None if numbers_of is None else numbers_of(t) for t in range(len(trees))]
     return [read_nested(tree, features, number) for tree, number in zip(trees, numbers, strict=True)]
 
 
@@ -163,21 +166,21 @@ def _values_of(section: Section, leaves: list[dict[str, Any]]) -> NDArray[np.flo
     return flat.numbers("value", np.float64).reshape(-1, width)
 
 
-def leaf_numbers(model: Any, t: int) -> NDArray[np.int64]:
-    """CatBoost's number of each leaf of tree t of an object, from left to right.
+def leaf_numbers(steps: Sequence[Sequence[int]], leaf_of_node: Sequence[int]) -> NDArray[np.int64]:
+    """CatBoost's number of each leaf of a tree that is not symmetric, from left to right.
 
     Parameters
     ----------
-    model : CatBoost
-        A model of other than symmetric trees.
-    t : int
-        The tree.
+    steps : sequence of pairs
+        How far on the left and the right child of each node stand; 0: there is none, and the node itself is a leaf.
+    leaf_of_node : sequence of int
+        The number of each node that is a leaf.
     """
-    # What plot_tree draws by: how far on the children stand (0: there is none, and the node itself is a leaf).
-    steps, leaf_of_node = model._get_tree_step_nodes(t), model._get_tree_node_to_leaf(t)
     numbers, waiting = [], [(0, False)]
-    while waiting:
+    while waiting and len(numbers) <= len(steps):  # a damaged model may say that children are shared
         node, is_leaf = waiting.pop()
+        if node >= min(len(steps), len(leaf_of_node)):
+            break
         left, right = steps[node]
         if is_leaf or not (left or right):
             numbers.append(leaf_of_node[node])

@@ -1,7 +1,7 @@
 """Model files: which suffix means what, and how to get at the model without running code from the file.
 
-XGBoost's and LightGBM's own files are read as text by their readers. A .skops file gives back the estimator, as long
-as it is made of nothing but the types below.
+The files that XGBoost, LightGBM, CatBoost and Treelite write themselves go to their readers as paths. A .skops file gives
+back the scikit-learn estimator in it, as long as it is made of nothing but the types below.
 """
 
 import os
@@ -19,7 +19,7 @@ from ensemble_compress.errors import (
 )
 from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
-TEXT_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
+PATH_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
 TREELITE_SUFFIXES = (".tl", ".treelite", ".checkpoint")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 OLD_XGBOOST = (
@@ -37,33 +37,30 @@ SKOPS_TYPES = frozenset(
     {
         "collections.OrderedDict",
         "functools.partial",
-        "lightgbm.basic.Booster",
-        "lightgbm.sklearn.LGBMClassifier",
-        "lightgbm.sklearn.LGBMRanker",
-        "lightgbm.sklearn.LGBMRegressor",
         "sklearn._loss.link.Interval",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
         "sklearn.utils.validation.check_array",
-        "xgboost.core.Booster",
-        "xgboost.sklearn.XGBClassifier",
-        "xgboost.sklearn.XGBRFClassifier",
-        "xgboost.sklearn.XGBRFRegressor",
-        "xgboost.sklearn.XGBRanker",
-        "xgboost.sklearn.XGBRegressor",
     }
 )
 """What a .skops file may hold beyond the types that skops itself trusts. `partial` and `check_array` are how a
-HistGradientBoosting model with categorical features checks its columns; both only ever meet the rows."""
+HistGradientBoosting model with categorical features checks its columns; both only ever meet the rows. No booster is among
+them: its library would load it from the bytes in the file, and damaged ones end the process."""
+OWN_FILES = {
+    "xgboost": "save it with save_model('model.json')",
+    "lightgbm": "save it with booster_.save_model('model.txt')",
+    "catboost": "save it with save_model('model.json', format='json')",
+}
+"""How else to save the models of libraries that a .skops file is not read for."""
 
 
 def load_model(path: Any, trust_pickle: bool = False) -> Any:
-    """What a model file holds: an estimator from .skops (or a trusted pickle), the path itself for the text formats.
+    """What a model file holds: an estimator from .skops (or a trusted pickle), the path itself for the libraries' own.
 
     Parameters
     ----------
     path : str or PathLike
-        A .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .skops, or pickled model, or a
+        A .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .skops (scikit-learn) or pickled model, or a
         checkpoint of Treelite, which is known by its first bytes whatever its suffix.
     trust_pickle : bool
         Whether to load a pickle, which runs whatever code it holds.
@@ -89,7 +86,7 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
         return path
     if suffix in REFUSED_SUFFIXES:
         raise UnsupportedModelError(f"{path.name}: {REFUSED_SUFFIXES[suffix]}")
-    if suffix in TEXT_SUFFIXES:
+    if suffix in PATH_SUFFIXES:
         _size_of(path)
         return path
     if suffix == ".skops":
@@ -98,7 +95,7 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
         return _load_pickle(path, trust_pickle)
     raise UnsupportedModelError(
         f"{path.name}: unknown suffix {path.suffix!r}; expected .json (XGBoost, CatBoost), .ubj (XGBoost), .txt"
-        " (LightGBM), .cbm (CatBoost), .tl (Treelite) or .skops"
+        " (LightGBM), .cbm (CatBoost), .tl (Treelite) or .skops (scikit-learn)"
     )
 
 
@@ -176,6 +173,12 @@ def _load_skops(path: Path) -> Any:
     except Exception as error:
         raise _damaged_skops(path, error) from error
     foreign = sorted(set(types) - SKOPS_TYPES)
+    for library, advice in OWN_FILES.items():
+        if any(name.partition(".")[0] == library for name in foreign):
+            raise UnsupportedModelError(
+                f"{path.name} holds a model of {library}, which is not loaded from .skops, as damaged bytes would end the"
+                f" process: {advice}, of a pipeline its last step, and give that file"
+            )
     if foreign:
         raise UnsupportedModelError(
             f"{path.name} holds types that are not part of a known tree ensemble: {in_short(', '.join(foreign))}; they are not"
