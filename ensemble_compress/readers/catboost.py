@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import MissingPackageError, ModelFileError, UnsupportedModelError
+from ensemble_compress.errors import MissingPackageError, ModelFileError, UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.catboost_features import read_features
@@ -138,7 +138,7 @@ def _export(model: Any, name: str) -> Section:
                         f"this {name} has {kind} features, which cannot be read; train on numbers made of them"
                     ) from error
             raise UnsupportedModelError(
-                f"this {name} cannot be exported to JSON by CatBoost ({error}), so it cannot be read"
+                f"this {name} cannot be exported to JSON by CatBoost ({in_short(error)}), so it cannot be read"
             ) from error
         return as_section(parse_json(path.read_bytes(), name), name)
 
@@ -185,7 +185,9 @@ def _loss_of(information: Section) -> str:
         )
     if loss not in LOSSES:
         advice = REFUSED.get(loss, f"expected one of {', '.join(LOSSES)}")
-        raise UnsupportedModelError(f"{information.where}: the loss {loss!r} cannot be read: {advice}")
+        raise UnsupportedModelError(
+            f"{information.where}: the loss {in_short(repr(loss))} cannot be read: {advice}"
+        )
     return loss
 
 
@@ -221,7 +223,7 @@ def _labels_of(information: Section, loss: str, n_outputs: int) -> NDArray[Any] 
     threshold = information.values.get("binclass_probability_threshold", "0.5")
     if loss in BINARY and str(threshold) != "0.5":
         raise UnsupportedModelError(
-            f"{information.where}: it predicts the second class from the probability {threshold} on, and a forest from"
+            f"{information.where}: it predicts the second class from the probability {in_short(threshold)} on, and a forest from"
             " 0.5; call set_probability_threshold(0.5) and compare predict_proba with your threshold"
         )
     n_classes = 2 if loss in BINARY else n_outputs
