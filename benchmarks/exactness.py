@@ -99,7 +99,12 @@ def prove(data: str, kind: Kind, task: Task, size: Size, n_hard: int) -> dict[st
     forest = ec.read(model)
     fractions = source_answers.compared_fractions(kind, trained)
     hard = hard_rows.make_rows(
-        forest, trained.X, trained.categorical, not_whole=fractions, n_rows=len(trained.X) + n_hard
+        forest,
+        trained.X,
+        trained.categorical,
+        not_whole=fractions,
+        accepts=source_answers.acceptance(kind, trained),
+        n_rows=len(trained.X) + n_hard,
     )
     found = proof.compare_with_source(kind, source_answers.ask(kind, trained, model, hard), forest, hard)
     return {

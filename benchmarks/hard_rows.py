@@ -3,7 +3,7 @@
 The first rows are real ones, then comes a row for every single hard number, then rows with many of them at once.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def make_rows(
     categorical: Collection[int] = (),
     *,
     not_whole: str = "any",
+    accepts: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
     n_rows: int = N_ROWS,
     seed: int = 0,
 ) -> NDArray[Any]:
@@ -51,6 +52,8 @@ def make_rows(
         Columns that hold codes.
     not_whole : str
         Key of `NOT_WHOLE`.
+    accepts : callable, optional
+        Which of given rows the model's library takes; `n_rows` counts these alone.
     n_rows : int
         How many rows at least; more where there are more hard numbers, or more real rows.
     seed : int
@@ -69,7 +72,12 @@ def make_rows(
     ends = np.array([np.inf, -np.inf], dtype)
     with_ends = [np.concatenate([numbers, np.repeat(ends, 1 + len(numbers) // 8)]) for numbers in columns]
     infinite = [_moved(real, f, ends) for f in range(forest.n_features)]
-    return np.concatenate([rows, mixed, *infinite, _mixed(real, with_ends, N_INFINITE, random)])
+    rows = np.concatenate([rows, mixed, *infinite, _mixed(real, with_ends, N_INFINITE, random)])
+    if accepts is None:
+        return rows
+    # Nobody refuses a whole half of the mixed rows, and a test counts.
+    more = _mixed(real, columns, 2 * max(0, n_rows - int(accepts(rows).sum())), random)
+    return np.concatenate([rows, more])
 
 
 def _cast(numbers: Any, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -84,6 +84,8 @@ class Kind(NamedTuple):
         How its margins compare with the library's: equal, within 4 ulp of the sum's magnitude, or not, because it tells none.
     prediction : {"double", "single"}
         Whether the library computes its links in the type of its margins, or some of them in float32 whatever that type.
+    whole_categories : bool
+        Whether the library takes no missing value in a column of categories; other columns have them nevertheless.
     """
 
     library: str
@@ -92,13 +94,21 @@ class Kind(NamedTuple):
     tasks: tuple[str, ...]
     margin: str = "bits"
     prediction: str = "double"
+    whole_categories: bool = False
 
 
 # -- data --------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def small_task(name: str, missing: bool = False, categorical: bool = False, n_rows: int = 300) -> Task:
+def small_task(
+    name: str,
+    missing: bool = False,
+    categorical: bool = False,
+    n_rows: int = 300,
+    *,
+    whole_categories: bool = False,
+) -> Task:
     """Rows of adult: age, weight, capital gain and hours, in natural units with zeros and both signs, and two columns of text.
 
     Parameters
@@ -111,6 +121,8 @@ def small_task(name: str, missing: bool = False, categorical: bool = False, n_ro
         Whether the last two columns are categories; they are numbers otherwise.
     n_rows : int
         How many.
+    whole_categories : bool
+        Whether columns of categories miss nothing.
     """
     X, income, info = datasets.load("adult")
     column = {name: f for f, name in enumerate(info["feature_names"])}
@@ -132,7 +144,10 @@ def small_task(name: str, missing: bool = False, categorical: bool = False, n_ro
     )
     rows[:, 4] = np.nan_to_num(rows[:, 4], nan=random.integers(0, 5))
     if missing:
-        rows[random.random(rows.shape) < 0.12] = np.nan
+        drawn = random.random(rows.shape) < 0.12
+        if categorical and whole_categories:
+            drawn[:, 4:] = False
+        rows[drawn] = np.nan
     y = _target(name, income, chosen[:, column["educational-num"]], chosen[:, column["gender"]], hours)
     return Task(name, rows, y, missing, (4, 5) if categorical else ())
 

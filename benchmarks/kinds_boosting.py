@@ -207,7 +207,7 @@ def _catboost(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
         y = task.y if task.is_several else labels_of(task)
         return getattr(catboost, name)(**given | options).fit(catboost_rows(task, task.X), y)
 
-    return Kind("CatBoost", f"{name}{', ' if note else ''}{note}", fit, tuple(tasks))
+    return Kind("CatBoost", f"{name}{', ' if note else ''}{note}", fit, tuple(tasks), whole_categories=True)
 
 
 def _catboost_kinds() -> list[Kind]:

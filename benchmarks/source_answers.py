@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from kinds import Kind, Task
+from kinds import CLASSIFICATION, Kind, Task
 from numpy.typing import NDArray
 
 
@@ -56,6 +56,20 @@ def ask(kind: Kind, task: Task, model: Any, rows: NDArray[Any]) -> Answers:
 def compared_fractions(kind: Kind, task: Task) -> str:
     """The key of `hard_rows.NOT_WHOLE` for columns of categories: what is known to differ is left out, and the docs say so."""
     return {"XGBoost": "any", "LightGBM": "none between -1 and 0"}.get(kind.library, "none")
+
+
+def acceptance(kind: Kind, task: Task) -> Callable[[NDArray[Any]], NDArray[np.bool_]]:
+    """A function that says which rows the model's library takes at all.
+
+    Parameters
+    ----------
+    kind : Kind
+        What the model is.
+    task : Task
+        What it was trained on.
+    """
+    found = {"XGBoost": _accepted_by_xgboost, "CatBoost": _accepted_by_catboost}.get(kind.library)
+    return lambda rows: np.ones(len(rows), bool) if found is None else found(task, rows)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------
@@ -127,13 +141,18 @@ def _leaves_of_predictors(model: Any, rows: NDArray[Any]) -> NDArray[Any]:
 # -- XGBoost -----------------------------------------------------------------------------------------------------
 
 
+def _accepted_by_xgboost(task: Task, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """A DMatrix refuses infinities; inplace_predict takes them."""
+    return ~np.isinf(rows).any(axis=1)
+
+
 def _ask_xgboost(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     import xgboost
 
     is_booster = isinstance(model, xgboost.Booster)
     booster = model if is_booster else model.get_booster()
     within = (0, 0) if is_booster else _best(booster)
-    accepted = ~np.isinf(rows).any(axis=1)  # a DMatrix refuses infinities, inplace_predict takes them
+    accepted = _accepted_by_xgboost(task, rows)
     kinds = ["c" if f in task.categorical else "q" for f in range(rows.shape[1])]
     matrix = xgboost.DMatrix(rows[accepted], feature_types=kinds, enable_categorical=bool(task.categorical))
 
@@ -183,23 +202,27 @@ def _ask_lightgbm(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
 # -- CatBoost, Treelite ------------------------------------------------------------------------------------------
 
 
+def _accepted_by_catboost(task: Task, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Categories are whole numbers, and never missing."""
+    codes = rows[:, list(task.categorical)]
+    return (np.abs(codes) < 2.0**31).all(axis=1) & (codes == np.floor(codes)).all(axis=1)
+
+
 def _ask_catboost(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     import catboost
     import pandas as pd
 
-    codes = rows[:, list(task.categorical)]
-    accepted = (np.abs(codes) < 2.0**31).all(axis=1) & (codes == np.floor(codes)).all(axis=1)
+    accepted = _accepted_by_catboost(task, rows)
     frame = pd.DataFrame(rows[accepted])
     for f in task.categorical:
         frame[f] = frame[f].astype(int)
     pool = catboost.Pool(frame, cat_features=list(task.categorical))
     margin = np.asarray(model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
     leaves = np.asarray(model.calc_leaf_indexes(pool, thread_count=1))
-    is_classifier = hasattr(model, "predict_proba")
-    linked = (
-        model.predict_proba(pool, thread_count=1) if is_classifier else model.predict(pool, thread_count=1)
-    )
-    return Answers(accepted, leaves, margin.reshape(len(frame), -1), np.asarray(linked), None)
+    linked, labels = np.asarray(model.predict(pool, thread_count=1)), None
+    if hasattr(model, "predict_proba"):
+        labels, linked = linked.reshape(-1), np.asarray(model.predict_proba(pool, thread_count=1))
+    return Answers(accepted, leaves, margin.reshape(len(frame), -1), linked, labels)
 
 
 def _ask_treelite(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
@@ -211,7 +234,9 @@ def _ask_treelite(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     linked = treelite.gtil.predict(model, rows, nthread=1).reshape(len(rows), -1)
     if task.name == "binary":
         linked = np.hstack([1 - linked, linked]) if linked.shape[1] == 1 else linked
-    return Answers(np.ones(len(rows), bool), leaves.reshape(len(rows), -1), margin, linked, None)
+    # Treelite tells no labels: they are the likeliest of its classes, which it counts from 0.
+    labels = linked.argmax(axis=1) if task.name in CLASSIFICATION else None
+    return Answers(np.ones(len(rows), bool), leaves.reshape(len(rows), -1), margin, linked, labels)
 
 
 LIBRARIES: dict[str, Callable[[Task, Any, NDArray[Any]], Answers]] = {

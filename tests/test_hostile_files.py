@@ -28,6 +28,7 @@ import ensemble_compress as ec
 from ensemble_compress.cli import app
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
+from ensemble_compress.readers.catboost_features import LARGEST_CODE, hash_of_text
 
 
 @pytest.fixture(scope="module")
@@ -352,12 +353,29 @@ def test_columns_that_cannot_be_are_no_forest(fields: dict[str, Any], text: str)
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
+def _far_categories(code_of: Callable[[int], int]) -> bytes:
+    """A model of CatBoost in whose 60 columns one category is known, far out; its only tree is none."""
+    columns = [
+        {"feature_index": f, "flat_feature_index": f, "values": [hash_of_text(b"%d" % code_of(f))]}
+        for f in range(60)
+    ]
+    loss = {"params": {"loss_function": {"type": "RMSE"}}}
+    document = {
+        "model_info": loss,
+        "features_info": {"categorical_features": columns},
+        "oblivious_trees": [3],
+    }
+    return json.dumps(document).encode()
+
+
 def bombs() -> dict[str, bytes]:
     """Small files that say they are large, or are built to become so."""
     text = b"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=regression\nfeature_names=a\n"
     header = good("xgb partitions.json")
     long_texts = changed(header, lambda d: model_of(d).update(tree_info=["a" * 50_000, *[""] * 5000]))
     return {
+        "levels.json": _far_categories(lambda f: LARGEST_CODE),
+        "other levels.json": _far_categories(lambda f: LARGEST_CODE - 200 * f),
         "lists.json": b"[" + b"[]," * 100_000 + b"[]]",
         "objects.json": b"[" + b"{}," * 100_000 + b"{}]",
         "texts.json": long_texts,

@@ -257,6 +257,7 @@ COLUMNS: dict[str, Any] = {
     "numbers": CODES,
     "numbers as texts": CODES.astype(str),
     "levels of numbers": pd.Categorical(CODES * 7),
+    "numbers far apart": CODES * 101,
     "truth values": CODES % 3 == 1,
     "negative numbers": CODES - 3,
     "large numbers": CODES * 1_000_000_007,
@@ -264,7 +265,7 @@ COLUMNS: dict[str, Any] = {
     "levels of texts": pd.Categorical(WORDS[CODES]),
     "texts and numbers": np.array(["red", 1, 12, "12", -5, "q"], object)[CODES],
 }
-KNOWN_BY_HASH = [*COLUMNS][4:]
+KNOWN_BY_HASH = [*COLUMNS][5:]
 
 
 def _fitted(column: Any, policy: str = "SymmetricTree") -> tuple[Any, pd.DataFrame]:
@@ -284,7 +285,7 @@ def test_categories_of_a_frame_are_read_from_an_export_that_lists_them(
     assert (forest.nodes.category_set >= 0).any()
     assert forest.feature_names == ("size", "kind", "unused")
     np.testing.assert_array_equal(model.predict(X), forest.margin(X)[:, 0])
-    for unseen in ("never seen", 77, -9, 123456789):
+    for unseen in ("never seen", 77, 509, -9, 123456789):
         other = X.assign(kind=np.array([unseen] * len(X), object))
         np.testing.assert_array_equal(model.predict(other), forest.margin(other)[:, 0])
 
@@ -432,6 +433,78 @@ def test_damage_is_named(name: str, path: str, value: Any, text: str, tmp_path: 
     file.write_text(json.dumps(document))
     with pytest.raises(ModelFileError, match=text):
         read(file)
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a" * 100_000, ["\ud800"], {"a": "b " * 50_000}])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("cat binary", "oblivious_trees/1/splits/0/border"),
+        ("cat binary", "oblivious_trees/1/splits/0/split_type"),
+        ("cat binary", "model_info/params/loss_function/type"),
+        ("cat binary", "model_info/binclass_probability_threshold"),
+        ("cat binary", "model_info/class_params/class_label_type"),
+        ("cat binary", "scale_and_bias"),
+        ("cat binary", f"{FIRST}/nan_value_treatment"),
+        ("cat one-hot", "oblivious_trees/0/splits/0/split_type"),
+        ("cat one-hot", "features_info/categorical_features/0/values/0"),
+        ("cat lossguide", "trees/0/left"),
+        ("cat lossguide", "trees/0/split/border"),
+    ],
+)
+def test_errors_say_what_stands_in_a_file_in_short_and_so_that_it_can_be_printed(
+    name: str, path: str, value: Any, tmp_path: Path
+) -> None:
+    file = export(zoo.trained(name), tmp_path)
+    document = json.loads(file.read_text())
+    _change(path, value)(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(ec.errors.EnsembleCompressError) as caught:
+        read(file)
+    assert len(str(caught.value).encode()) < 1500
+
+
+def test_a_value_that_is_none_of_a_features_is_named_so_that_it_can_be_printed(tmp_path: Path) -> None:
+    file = export(zoo.trained("cat one-hot"), tmp_path)
+    document = json.loads(file.read_text())
+    splits = [split for tree in document["oblivious_trees"] for split in tree["splits"]]
+    next(split for split in splits if split["split_type"] == "OneHotFeature")["value"] = "\ud800"
+    file.write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match=r"value is \\ud800, which is none of those of feature"):
+        read(file)
+
+
+def test_a_border_beyond_float32_is_infinite(tmp_path: Path) -> None:
+    """CatBoost compares in float32; and a warning would be an error here."""
+    file = export(zoo.trained("cat binary"), tmp_path)
+    document = json.loads(file.read_text())
+    split = document["oblivious_trees"][0]["splits"][0]
+    borders = document["features_info"]["float_features"][split["float_feature_index"]]["borders"]
+    split["border"] = 1e300
+    borders.append(1e300)
+    file.write_text(json.dumps(document))
+    assert np.isinf(read(file).nodes.threshold).any()
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    file = export(zoo.trained("cat binary"), tmp_path)
+    file.write_text(file.read_text().rstrip()[:-1] + ',"scale_and_bias":[1,[5.0]]}')
+    with pytest.raises(ModelFileError, match="an object has the key 'scale_and_bias' more than once"):
+        read(file)
+
+
+def test_an_error_of_catboosts_export_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.trained("cat binary")
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise cb.CatBoostError("catboost/libs/model.cpp:1: " + "no\n" * 50_000)
+
+    monkeypatch.setattr(type(model), "save_model", fail)
+    with pytest.raises(
+        UnsupportedModelError, match=r"cannot be exported to JSON by CatBoost \(catboost/libs"
+    ) as caught:
+        read(model)
+    assert len(str(caught.value)) < 500
 
 
 def test_text_that_is_no_json_is_named(tmp_path: Path) -> None:

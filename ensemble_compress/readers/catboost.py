@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.catboost_cbm import no_export, read_cbm
@@ -170,7 +170,9 @@ def _loss_of(information: Section) -> str:
         )
     if loss not in LOSSES:
         advice = REFUSED.get(loss, f"expected one of {', '.join(LOSSES)}")
-        raise UnsupportedModelError(f"{information.where}: the loss {loss!r} cannot be read: {advice}")
+        raise UnsupportedModelError(
+            f"{information.where}: the loss {in_short(repr(loss))} cannot be read: {advice}"
+        )
     return loss
 
 
@@ -206,7 +208,7 @@ def _labels_of(information: Section, loss: str, n_outputs: int) -> NDArray[Any] 
     threshold = information.values.get("binclass_probability_threshold", "0.5")
     if loss in BINARY and str(threshold) != "0.5":
         raise UnsupportedModelError(
-            f"{information.where}: it predicts the second class from the probability {threshold} on, and a forest from"
+            f"{information.where}: it predicts the second class from the probability {in_short(threshold)} on, and a forest from"
             " 0.5; call set_probability_threshold(0.5) and compare predict_proba with your threshold"
         )
     n_classes = 2 if loss in BINARY else n_outputs

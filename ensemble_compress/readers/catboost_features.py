@@ -10,7 +10,6 @@ as it does when it is saved with `pool=`, and get codes in that order. A Forest 
 category that was never seen, and has the hash of one that was (one in 2^32), is an unseen one to it.
 """
 
-import reprlib
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -18,13 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import UnsupportedModelError, in_short
 from ensemble_compress.readers.document import Section
 
 NAN_LEFT = {"AsIs": True, "AsFalse": True, "AsTrue": False}
 LARGEST_CODE = (1 << 14) - 1
 """Whole numbers beyond it are read as texts. Each further one makes it likelier that a text's hash is taken for it."""
-MAX_LEVELS = 1 << 20
+MAX_LEVELS = 1 << 21
+FEW_LEVELS = 256
+"""Columns of so many whole numbers get just the levels that they need, those of more a power of two."""
 NO_LEVEL = ("",)
 """The levels of a categorical feature that no split asks for: whatever the column of a DataFrame holds, it has a place."""
 
@@ -95,8 +96,10 @@ class Features(NamedTuple):
         if f not in self.numeric:
             raise split.error(f"float_feature_index is {f}; there are {len(self.numeric)} numeric features")
         if not isinstance(border, (int, float)) or border not in self.numeric[f].borders:
-            raise split.error(f"border is {reprlib.repr(border)}, which is none of those of feature {f}")
-        return Test(self.numeric[f].column, float(np.float32(border)), self.numeric[f].nan_left, None)
+            raise split.error(f"border is {in_short(border)}, which is none of those of feature {f}")
+        with np.errstate(over="ignore"):
+            threshold = float(np.float32(border))
+        return Test(self.numeric[f].column, threshold, self.numeric[f].nan_left, None)
 
     def _category_test(self, split: Section) -> Test:
         f, code = split.count("cat_feature_index"), split.values.get("value")
@@ -105,7 +108,7 @@ class Features(NamedTuple):
                 f"cat_feature_index is {f}; there are {len(self.categorical)} categorical features"
             )
         if not isinstance(code, int) or code % 2**32 not in self.categorical[f].codes:
-            raise split.error(f"value is {reprlib.repr(code)}, which is none of those of feature {f}")
+            raise split.error(f"value is {in_short(code)}, which is none of those of feature {f}")
         return Test(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
 
 
@@ -198,7 +201,7 @@ def _read_categorical(feature: Section, texts: dict[int, str], has_names: bool) 
     numbers = {h: _whole_numbers(h) for h in hashes}
     if all(numbers[h] and texts.get(h, str(numbers[h][0])) in map(str, numbers[h]) for h in hashes):
         largest = max(max(found) for found in numbers.values())
-        return Categorical(column, numbers, tuple(map(str, range(largest + 1))))
+        return Categorical(column, numbers, _levels_up_to(largest))
     unknown = [h for h in hashes if h not in texts]
     if unknown:
         raise UnsupportedModelError(
@@ -223,6 +226,20 @@ def _whole_numbers(text_hash: int) -> list[int]:
     order, hashes = _hashes_of_numbers()
     start, stop = np.searchsorted(hashes, [text_hash, text_hash + 1])
     return [int(number) for number in order[start:stop]]
+
+
+def _levels_up_to(largest: int) -> tuple[str, ...]:
+    """The texts of the whole numbers from 0 to a bit above `largest`: few tuples for all columns of all models.
+
+    A hash of ten digits can name a category far out, so that tuples of its own for each column would take a
+    thousand times the space of the file. A level that no split names goes where an unseen one does.
+    """
+    return _texts_of_numbers(largest + 1 if largest < FEW_LEVELS else 1 << largest.bit_length())
+
+
+@cache
+def _texts_of_numbers(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n))) if n > LARGEST_CODE else _texts_of_numbers(LARGEST_CODE + 1)[:n]
 
 
 @cache

@@ -5,13 +5,13 @@ CatBoost's "yes" (`x > border`) is its right child, so that numeric splits keep 
 number. So the last comes to the root here, and the leaves stand in the order of their numbers.
 """
 
-import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_compress.errors import in_short
 from ensemble_compress.nodes import make_sets
 from ensemble_compress.readers.assemble import Tree
 from ensemble_compress.readers.catboost_features import Features, Test
@@ -140,9 +140,7 @@ def _flatten(section: Section) -> tuple[list[Section], list[list[int]], list[dic
     while waiting:
         node, parent = waiting.pop()
         if not isinstance(node, dict):
-            raise section.error(
-                f"the left or right child of a split is {reprlib.repr(node)}; expected an object"
-            )
+            raise section.error(f"the left or right child of a split is {in_short(node)}; expected an object")
         if "split" in node:
             at = len(splits)
             splits.append(as_section(node["split"], place))
