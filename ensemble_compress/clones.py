@@ -6,7 +6,7 @@ here for a row are those of a model, or of the trees of a model, that was traine
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +19,7 @@ from sklearn.utils import _safe_indexing
 from ensemble_compress.data import Data
 from ensemble_compress.errors import EnsembleCompressError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import make_sets, set_codes
 from ensemble_compress.readers import read
 from ensemble_compress.readers.kinds import find_base
 
@@ -105,9 +106,46 @@ def train_on(task: Task, rows: Rows) -> Clone:
         raise CloneError(f"{type(error).__name__}: {error}") from error
     if not _same_outputs(forest, task.forest):
         raise CloneError("a fold lacks a class that the teacher knows")
-    if (len(forest.category_sets.start) > 1) != (len(task.forest.category_sets.start) > 1):
+    if _named_columns(model) != _named_columns(task.model) or _columns_of_levels(
+        forest
+    ) != _columns_of_levels(task.forest):
         raise CloneError("its categories were named in a call of fit that is not known here")
-    return Clone(model, forest)
+    return Clone(model, _recode(forest, task.forest.categories))
+
+
+def _named_columns(model: Any) -> list[int] | None:
+    """The columns that a model takes for categories, of the libraries whose `fit` may name them."""
+    if find_base(model, "catboost", ("CatBoost",)) is not None:
+        return list(model.get_cat_feature_indices())
+    if find_base(model, "lightgbm", ("LGBMModel",)) is not None:
+        # Those that are named anew as a parameter of the model stand elsewhere, and a clone has them.
+        return list(model.booster_.params.get("categorical_column") or [])
+    return None
+
+
+def _columns_of_levels(forest: Forest) -> list[int]:
+    return [f for f, levels in enumerate(forest.categories or ()) if levels is not None]
+
+
+def _recode(forest: Forest, categories: Any) -> Forest:
+    """The same forest for rows that are coded as the teacher's, whose rows may hold levels that a fold lacks.
+
+    A level that the forest does not know goes where it sends missing values, as it would in a DataFrame.
+    """
+    if forest.categories is None or forest.categories == categories:
+        return forest
+    chosen, sets = forest.nodes.category_set.copy(), []
+    for j in np.flatnonzero(chosen >= 0):
+        members = set(set_codes(forest.category_sets, chosen[j]))
+        own, given = forest.categories[forest.nodes.feature[j]], categories[forest.nodes.feature[j]]
+        if own is not None:
+            left = {level for code, level in enumerate(own) if code in members}
+            left |= set(given).difference(own) if forest.nodes.nan_left[j] else set()
+            members = {code for code, level in enumerate(given) if level in left}
+        chosen[j] = len(sets)
+        sets.append(sorted(members))
+    nodes = forest.nodes._replace(category_set=chosen)
+    return replace(forest, nodes=nodes, category_sets=make_sets(sets), categories=categories)
 
 
 def _train(teacher: Any, X: Any, y: Any, **weight: Any) -> Any:

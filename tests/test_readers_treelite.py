@@ -1,8 +1,10 @@
 """Treelite's models are read so that every row ends in the leaf that GTIL finds, with the same sum and prediction."""
 
+import ctypes
 import functools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightgbm as lgb
@@ -368,6 +370,25 @@ def test_treelite_forgets_the_factor_of_the_exponential_loss() -> None:
     forest = read(imported("boosting exponential"))
     np.testing.assert_allclose(forest.margin(X), zoo.expected_margin("boosting exponential"), rtol=1e-12)
     assert np.abs(model.predict_proba(X) - forest.predict_proba(X)).max() > 0.05
+
+
+class ToldError(Exception):
+    """What was to be handed over to Treelite's compiled part: how many trees, and the arrays of how many."""
+
+
+def test_treelite_counts_the_trees_that_boosting_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(n_trees: Any, *others: Any) -> None:
+        node_counts = next(other for other in others if isinstance(other, ctypes.Array))
+        raise ToldError(n_trees.value, len(node_counts))
+
+    # What it does then depends on what lies behind the arrays in memory, so it must not get so far.
+    library = SimpleNamespace(TreeliteLoadSKLearnGradientBoostingClassifier=tell)
+    monkeypatch.setattr(treelite.sklearn.importer, "_LIB", library)
+    model = zoo.trained("boosting stopped early")
+    with pytest.raises(ToldError) as told:
+        treelite.sklearn.import_model(model)
+    assert told.value.args == (model.n_estimators, len(model.estimators_))
+    assert len(model.estimators_) < model.n_estimators
 
 
 def test_treelite_sends_unseen_categories_of_histogram_gradient_boosting_right() -> None:

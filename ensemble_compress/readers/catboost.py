@@ -27,7 +27,7 @@ from ensemble_compress.readers.catboost_features import read_features
 from ensemble_compress.readers.catboost_trees import leaf_numbers, read_trees
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
-from ensemble_compress.readers.kinds import find_base
+from ensemble_compress.readers.kinds import find_base, refuse_subclass_answers
 
 RAW = (
     *("RMSE", "MAE", "Quantile", "MultiQuantile", "LogLinQuantile", "MAPE", "Lq", "Huber", "Expectile", "LogCosh"),
@@ -93,6 +93,7 @@ def read(model: Any) -> Forest:
     if isinstance(model, Path):
         return _read_document(*read_cbm(model))
     name = type(model).__name__
+    refuse_subclass_answers(model, "catboost")
     if not model.is_fitted():
         raise UnsupportedModelError(f"this {name} is not fitted; call fit first")
     is_ranker = find_base(model, "catboost", ("CatBoostRanker",)) is not None

@@ -15,7 +15,7 @@ from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.files import read_bytes
-from ensemble_compress.readers.kinds import find_base
+from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
 from ensemble_compress.readers.lightgbm_text import Model, parse
 from ensemble_compress.readers.lightgbm_trees import read_tree
 
@@ -74,10 +74,12 @@ def read(model: Any) -> Forest:
     """
     if isinstance(model, Path):
         return _read_model(parse(_text_of(model), model.name), None)
+    refuse_subclass_answers(model, "lightgbm")
     name = type(model).__name__
     if find_base(model, "lightgbm", ("LGBMModel",)) is None:
         return _read_model(parse(model.model_to_string(), name), None)
-    booster, labels = _booster_of(model), _labels_of(model)
+    _refuse_early_stop(model)
+    booster, labels = ask_fitted(model, lambda wrapper: wrapper.booster_), _labels_of(model)
     return _read_model(parse(booster.model_to_string(), name), labels)
 
 
@@ -90,13 +92,12 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def _booster_of(model: Any) -> Any:
-    from sklearn.exceptions import NotFittedError
-
-    try:
-        return model.booster_
-    except NotFittedError as error:
-        raise UnsupportedModelError(f"this {type(model).__name__} is not fitted; call fit first") from error
+def _refuse_early_stop(model: Any) -> None:
+    if str(model.get_params().get("pred_early_stop")).lower() not in ("none", "false", "-"):
+        raise UnsupportedModelError(
+            f"this {type(model).__name__} has pred_early_stop, so it may leave out trees when it predicts, and a forest adds"
+            " them all up; call set_params(pred_early_stop=False), or pass model.booster_"
+        )
 
 
 def _labels_of(model: Any) -> NDArray[Any]:

@@ -6,7 +6,7 @@
 from typing import Any, NamedTuple
 
 from ensemble_compress.errors import InputError, UnsupportedModelError
-from ensemble_compress.readers.kinds import find_base, find_override
+from ensemble_compress.readers.kinds import find_base, refuse_override
 
 WRAPPERS = ("Pipeline", "FrozenEstimator")
 ANSWERS = ("predict", "predict_proba", "decision_function", "transform")
@@ -111,12 +111,7 @@ def _kind(model: Any) -> str | None:
     base = find_base(model, "sklearn", WRAPPERS)
     if base is None:
         return None
-    changed = find_override(model, base, ANSWERS)
-    if changed:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} cannot be read: {changed[0].__name__} has a {changed[1]} of its own, so it may not"
-            f" answer as {base.__name__} does; pass its last step"
-        )
+    refuse_override(model, base, ANSWERS, "pass its last step")
     return base.__name__
 
 

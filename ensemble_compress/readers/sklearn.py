@@ -5,7 +5,7 @@ from typing import Any
 
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers.kinds import find_base, find_override
+from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_override
 from ensemble_compress.readers.sklearn_boosting import read_gradient_boosting, read_hist_gradient_boosting
 from ensemble_compress.readers.sklearn_ensembles import read_adaboost, read_bagging, read_isolation_forest
 from ensemble_compress.readers.sklearn_trees import read_forest, read_tree
@@ -46,7 +46,6 @@ REFUSED = {
     "MultiOutputRegressor": "pass one of its estimators_",
     "OneVsRestClassifier": "pass one of its estimators_",
 }
-ANSWERS = ("predict", "predict_proba", "decision_function", "score_samples")
 
 
 def accepts(model: Any) -> bool:
@@ -79,21 +78,12 @@ def read(model: Any) -> Forest:
         refused = find_base(model, "sklearn", REFUSED)
         advice = REFUSED[refused.__name__] if refused else f"expected one of {', '.join(READ)}"
         raise UnsupportedModelError(f"{name} cannot be read: {advice}")
-    changed = find_override(model, base, ANSWERS)
-    if changed:
-        raise UnsupportedModelError(
-            f"{name} cannot be read: {changed[0].__name__} has a {changed[1]} of its own, so it may not answer as"
-            f" {base.__name__} does; pass a {base.__name__}"
-        )
+    refuse_override(model, base)
     _check_fitted(model)
     return READ[base.__name__](model)
 
 
 def _check_fitted(model: Any) -> None:
-    from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
-    try:
-        check_is_fitted(model)
-    except NotFittedError as error:
-        raise UnsupportedModelError(f"this {type(model).__name__} is not fitted; call fit first") from error
+    ask_fitted(model, check_is_fitted)

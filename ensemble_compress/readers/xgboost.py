@@ -24,7 +24,7 @@ from ensemble_compress.readers import ubjson
 from ensemble_compress.readers.assemble import Tree, assemble
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
-from ensemble_compress.readers.kinds import find_base
+from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
 from ensemble_compress.readers.xgboost_trees import MAX_WORDS, read_tree
 
 WRAPPERS = ("XGBModel",)
@@ -95,24 +95,17 @@ def read(model: Any) -> Forest:
     Raises
     ------
     UnsupportedModelError
-        Not fitted, or with an objective or booster that cannot be read.
+        Not fitted, with an objective or booster that cannot be read, or of a class that predicts in a way of its own.
     ModelFileError
         The file is damaged, truncated or of another kind.
     """
     if isinstance(model, Path):
         return _read_document(_parse_file(model), BOOSTER)
+    refuse_subclass_answers(model, "xgboost")
     if find_base(model, "xgboost", WRAPPERS) is None:
         return _read_document(_parse_booster(model, "Booster"), BOOSTER)
-    return _read_document(_parse_booster(_booster_of(model), type(model).__name__), _speaker_of(model))
-
-
-def _booster_of(model: Any) -> Any:
-    from sklearn.exceptions import NotFittedError
-
-    try:
-        return model.get_booster()
-    except NotFittedError as error:
-        raise UnsupportedModelError(f"this {type(model).__name__} is not fitted; call fit first") from error
+    booster = ask_fitted(model, lambda wrapper: wrapper.get_booster())
+    return _read_document(_parse_booster(booster, type(model).__name__), _speaker_of(model))
 
 
 def _speaker_of(model: Any) -> Speaker:
