@@ -197,7 +197,7 @@ def test_what_a_catboost_file_says_is_quoted_in_short(text: str, tmp_path: Path)
     data = before + b'"border":' + text.encode() + after[after.index(b",") :]
     found = refusal(tmp_path / "model.json", data)
     assert "border is " in found
-    assert len(found.encode()) < 300
+    assert len(found.encode()) < 400
 
 
 # -- LightGBM's text ---------------------------------------------------------------------------------------------------
