@@ -285,8 +285,8 @@ def make_sets(codes: list[list[int]]) -> CategorySets:
     for members in codes:
         if min(members, default=0) < 0:
             raise ForestError(f"not a forest: category codes count from 0; found {min(members)}")
-        bits = np.zeros(32 * (max(members, default=-1) // 32 + 1), np.uint8)
-        bits[members] = 1
-        words.append(np.packbits(bits, bitorder="little").view(np.uint32))
+        codes_of_set = np.array(members, np.int64)
+        words.append(np.zeros(max(members, default=-1) // 32 + 1, np.uint32))
+        np.bitwise_or.at(words[-1], codes_of_set // 32, np.uint32(1) << (codes_of_set % 32).astype(np.uint32))
     start = np.concatenate([[0], np.cumsum([len(w) for w in words])]).astype(np.int32)
     return CategorySets(start, np.concatenate([np.zeros(0, np.uint32), *words]))

@@ -29,6 +29,7 @@ from ensemble_compress.cli import app
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
 from ensemble_compress.readers.catboost_features import LARGEST_CODE, hash_of_text
+from ensemble_compress.readers.xgboost import FREE_WORDS, WORDS_A_BYTE
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +369,27 @@ def _far_categories(code_of: Callable[[int], int]) -> bytes:
     return json.dumps(document).encode()
 
 
+def _many_classes(document: Any) -> None:
+    learner = document["learner"]
+    learner["learner_model_param"].update(num_class="65536", base_score="0.5")
+    learner["objective"]["name"] = "multi:softprob"
+
+
+def far_codes(code: int, n_trees: int) -> bytes:
+    """An XGBoost model of equal trees, each of which names a code far out: a few bytes of text, a large set."""
+
+    def change(document: Any) -> None:
+        model = model_of(document)
+        tree = next(tree for tree in model["trees"] if tree["categories_nodes"])
+        tree["categories"][0] = code
+        model["trees"] = [dict(tree, id=t) for t in range(n_trees)]
+        model["gbtree_model_param"]["num_trees"] = str(n_trees)
+        model["tree_info"] = [0] * n_trees
+        model.pop("iteration_indptr")
+
+    return changed(good("xgb partitions.json"), change)
+
+
 def bombs() -> dict[str, bytes]:
     """Small files that say they are large, or are built to become so."""
     text = b"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=regression\nfeature_names=a\n"
@@ -379,6 +401,9 @@ def bombs() -> dict[str, bytes]:
         "lists.json": b"[" + b"[]," * 100_000 + b"[]]",
         "objects.json": b"[" + b"{}," * 100_000 + b"{}]",
         "texts.json": long_texts,
+        "code.json": far_codes((1 << 24) - 1, 1),
+        "codes.json": far_codes((1 << 24) - 1, 60),
+        "outputs.json": changed(header, _many_classes),
         "length.ubj": b"{i\x01a[$D#L" + struct.pack(">q", 2**40),
         "items.ubj": b"{i\x01a[#L" + struct.pack(">q", 2**40) + b"T" * 20_000,
         "text.ubj": b"{L" + struct.pack(">q", 2**40),
@@ -408,20 +433,34 @@ def peak_of_reading(path: Path, data: bytes) -> int:
         tracemalloc.stop()
 
 
-def test_sets_of_all_trees_together_are_bounded(tmp_path: Path) -> None:
-    """A code far out makes a set of two megabytes out of a few bytes of text."""
+@pytest.mark.parametrize("n_trees", [1, 60])
+def test_sets_as_large_as_they_may_be_are_read_in_proportion_to_the_file(
+    n_trees: int, tmp_path: Path
+) -> None:
+    n_bytes = len(far_codes(1_000_000, n_trees))
+    largest = 32 * ((FREE_WORDS + WORDS_A_BYTE * n_bytes) // n_trees - 40)
+    data = far_codes(largest, n_trees)
+    (tmp_path / "model.json").write_bytes(data)
+    tracemalloc.start()
+    read(tmp_path / "model.json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * len(data) + 500_000
+    assert "are left for the model" in refusal(
+        tmp_path / "model.json", far_codes(largest + 1500, n_trees), UnsupportedModelError
+    )
 
-    def change(document: Any) -> None:
-        model = model_of(document)
-        tree = next(tree for tree in model["trees"] if tree["categories_nodes"])
-        tree["categories"][0] = (1 << 24) - 1
-        model["trees"] = [dict(tree, id=t) for t in range(60)]
-        model["gbtree_model_param"]["num_trees"] = "60"
-        model["tree_info"] = [0] * 60
-        model.pop("iteration_indptr")
 
-    data = changed(good("xgb partitions.json"), change)
-    assert "the sets of categories up to here would take 6" in refusal(tmp_path / "model.json", data)
+def test_many_categories_without_gaps_stay_far_below_the_bound() -> None:
+    random = np.random.default_rng(0)
+    X = np.column_stack([random.integers(0, 3000, 20_000), random.normal(size=20_000)]).astype(float)
+    y = random.normal(size=3000)[X[:, 0].astype(int)] + X[:, 1]
+    data = xgb.DMatrix(X, y, feature_types=["c", "q"], enable_categorical=True)
+    for one_hot in (1, 10_000):
+        booster = xgb.train({"max_depth": 6, "max_cat_to_onehot": one_hot, "nthread": 1}, data, 5)
+        forest = read(booster)
+        assert len(forest.category_sets.words) < WORDS_A_BYTE * len(booster.save_raw("ubj")) / 8
+        np.testing.assert_array_equal(booster.predict(data, pred_leaf=True), forest.apply(X))
 
 
 def test_reading_holds_little_more_than_the_forest() -> None:

@@ -348,7 +348,9 @@ def test_sets_that_would_fill_the_memory_are_refused(saved: dict[str, bytes], tm
     _tree(document)["tree_param"]["num_nodes"] = str(max(n_sets, n_nodes))
     (tmp_path / "model.json").write_text(json.dumps(document))
     with pytest.raises(
-        ModelFileError, match="trees 1: its sets of categories would take more than 67,108,864 bytes"
+        UnsupportedModelError,
+        match=r"trees 1: its categories up to 16,777,215 need 83,886,080 bytes as sets of bits, and \d+,\d+ are left for"
+        r" the model; number the categories from 0 without gaps and train again",
     ):
         read(tmp_path / "model.json")
 

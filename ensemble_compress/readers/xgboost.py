@@ -25,7 +25,7 @@ from ensemble_compress.readers.assemble import Tree, assemble
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
-from ensemble_compress.readers.xgboost_trees import MAX_WORDS, read_tree
+from ensemble_compress.readers.xgboost_trees import read_tree
 
 WRAPPERS = ("XGBModel",)
 CLASSIFIERS = ("XGBClassifier",)
@@ -54,9 +54,11 @@ OBJECTIVES = {
 """The link of each objective. `binary:logitraw` is read as the classifier that it trains."""
 
 VERSIONS = (1, 2, 3)
-MAX_OUTPUTS = 1 << 16
-WORDS_A_NODE = 256
-"""Words of 32 bits that the sets of a model may take for each of its nodes, beyond `MAX_WORDS` in all."""
+MAX_OUTPUTS, FREE_OUTPUTS = 1 << 16, 1 << 12
+"""Outputs that a model may have, and those that it may have without a byte of its document for each."""
+FREE_WORDS, WORDS_A_BYTE = 1 << 14, 4
+"""Words of 32 bits that the sets of categories may take: some in any model, and some for each byte of its document. Models of
+categories that are numbered without gaps take less than a third of a word for a byte."""
 LARGEST_PROBABILITY = np.float32(1) - np.float32(1e-6)
 
 
@@ -100,12 +102,12 @@ def read(model: Any) -> Forest:
         The file is damaged, truncated or of another kind.
     """
     if isinstance(model, Path):
-        return _read_document(_parse_file(model), BOOSTER)
+        return _read_document(*_parse_file(model), BOOSTER)
     refuse_subclass_answers(model, "xgboost")
     if find_base(model, "xgboost", WRAPPERS) is None:
-        return _read_document(_parse_booster(model, "Booster"), BOOSTER)
+        return _read_document(*_parse_booster(model, "Booster"), BOOSTER)
     booster = ask_fitted(model, lambda wrapper: wrapper.get_booster())
-    return _read_document(_parse_booster(booster, type(model).__name__), _speaker_of(model))
+    return _read_document(*_parse_booster(booster, type(model).__name__), _speaker_of(model))
 
 
 def _speaker_of(model: Any) -> Speaker:
@@ -124,15 +126,18 @@ def _speaker_of(model: Any) -> Speaker:
     return Speaker(True, np.asarray(model.classes_) if is_classifier else None, is_classifier)
 
 
-def _parse_booster(booster: Any, name: str) -> Section:
+def _parse_booster(booster: Any, name: str) -> tuple[Section, int]:
+    """(The document of a booster, its bytes)."""
     try:
         booster.num_features()
     except ValueError as error:
         raise UnsupportedModelError(f"this {name} has no features; expected a trained model") from error
-    return as_section(ubjson.parse(bytes(booster.save_raw("ubj")), name), name)
+    data = bytes(booster.save_raw("ubj"))
+    return as_section(ubjson.parse(data, name), name), len(data)
 
 
-def _parse_file(path: Path) -> Section:
+def _parse_file(path: Path) -> tuple[Section, int]:
+    """(The document in a file, its bytes)."""
     data, name = read_bytes(path), path.name
     if path.suffix.lower() == ".ubj":
         document = as_section(ubjson.parse(data, name), name)
@@ -143,24 +148,26 @@ def _parse_file(path: Path) -> Section:
             f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') and CatBoost's"
             " save_model('model.json', format='json') are read; for LightGBM save_model('model.txt')"
         )
-    return document
+    return document, len(data)
 
 
-def _read_document(document: Section, speaker: Speaker) -> Forest:
+def _read_document(document: Section, n_bytes: int, speaker: Speaker) -> Forest:
     version = _version_of(document)
     learner = document.section("learner")
     parameters = learner.section("learner_model_param")
     objective = learner.section("objective").text("name")
     link, booster = _link_of(objective, learner.where), learner.section("gradient_booster")
     n_outputs = max(parameters.count("num_class"), parameters.count("num_target", 1), 1)
-    if n_outputs > MAX_OUTPUTS:
-        raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {MAX_OUTPUTS}")
+    most = min(MAX_OUTPUTS, FREE_OUTPUTS + n_bytes)
+    if n_outputs > most:
+        raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {most}")
     labels = _labels_of(speaker, objective, n_outputs, learner)
     model, weights = _trees_of(booster)
     sections = model.sections("trees")
     bias = _bias_of(parameters, objective, link, n_outputs, not sections)
     n_trees = _count_trees(learner, model, speaker)
-    trees = _read_trees(sections[:n_trees], weights, n_outputs, unseen_is_missing=version < [1, 7])
+    max_words = FREE_WORDS + WORDS_A_BYTE * n_bytes
+    trees = _read_trees(sections[:n_trees], weights, n_outputs, version < [1, 7], max_words)
     others: dict[str, Any] = {}
     if all(tree.values.shape[1] == 1 for tree in trees):
         others["tree_output"] = _outputs_of(model, len(sections), n_outputs)[:n_trees]
@@ -192,19 +199,18 @@ def _version_of(document: Section) -> list[int]:
 
 
 def _read_trees(
-    sections: list[Section], weights: NDArray[np.float32], n_outputs: int, unseen_is_missing: bool
+    sections: list[Section],
+    weights: NDArray[np.float32],
+    n_outputs: int,
+    unseen_is_missing: bool,
+    max_words: int,
 ) -> list[Tree]:
     trees: list[Tree] = []
-    n_nodes, n_words = 0, 0
     for t, section in enumerate(sections):
         if section.count("id", t) != t:
             raise section.error(f"its id is {section.count('id')}; expected {t}")
-        trees.append(read_tree(section, weights[t], n_outputs, unseen_is_missing))
-        n_nodes, n_words = n_nodes + len(trees[t].left), n_words + len(trees[t].sets.words)
-        if n_words > MAX_WORDS + WORDS_A_NODE * n_nodes:
-            raise section.error(
-                f"the sets of categories up to here would take {4 * n_words:,} bytes for {n_nodes:,} nodes"
-            )
+        trees.append(read_tree(section, weights[t], n_outputs, unseen_is_missing, max_words))
+        max_words -= len(trees[t].sets.words)
     return trees
 
 

@@ -7,17 +7,18 @@ the chosen codes right there and left here, so its children are swapped.
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.nodes import NO_SETS, CategorySets, make_sets
 from ensemble_compress.readers.assemble import Tree
 from ensemble_compress.readers.document import Section
 
 LARGEST_CODE = 1 << 24
 """XGBoost takes codes from here on for invalid."""
-MAX_WORDS = 1 << 24
-"""Words of 32 bits that the sets of one tree may take: a short list can name a code far out."""
 
 
-def read_tree(section: Section, weight: np.float32, n_outputs: int, unseen_is_missing: bool) -> Tree:
+def read_tree(
+    section: Section, weight: np.float32, n_outputs: int, unseen_is_missing: bool, max_words: int
+) -> Tree:
     """The tree that a section describes, its leaves times `weight`.
 
     Parameters
@@ -30,6 +31,8 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int, unseen_is_mi
         Columns of the margin, each of which a vector leaf has a value for.
     unseen_is_missing : bool
         Whether codes below 0 and beyond a set's words go where a missing value goes, as they did up to 1.6.
+    max_words : int
+        Words of 32 bits that the sets of the tree may take: a short list can name a code far out.
     """
     parameters = section.section("tree_param")
     n_nodes, width = parameters.count("num_nodes"), max(1, parameters.count("size_leaf_vector", 1))
@@ -44,7 +47,7 @@ def read_tree(section: Section, weight: np.float32, n_outputs: int, unseen_is_mi
         values = condition.reshape(-1, 1)
     else:
         values = _vectors_of(section, left, right, width, n_outputs)
-    category_set, sets = _sets_of(section, left)
+    category_set, sets = _sets_of(section, left, max_words)
     is_categorical = category_set >= 0
     # Nothing is below -inf, so such a split sends all right; with its children swapped all are at most inf.
     is_never = (condition == -np.inf) & (left != -1) & ~is_categorical
@@ -94,7 +97,9 @@ def _vectors_of(
     return np.asarray(np.where(is_leaf[:, None], values.reshape(-1, width)[rows], np.float32(0)))
 
 
-def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int64], CategorySets]:
+def _sets_of(
+    section: Section, left: NDArray[np.int64], max_words: int
+) -> tuple[NDArray[np.int64], CategorySets]:
     """(the set of each categorical node, -1 elsewhere; the sets)."""
     n_nodes = len(left)
     category_set = np.full(n_nodes, -1)
@@ -121,8 +126,12 @@ def _sets_of(section: Section, left: NDArray[np.int64]) -> tuple[NDArray[np.int6
     if (is_categorical & (category_set < 0)).any():
         raise section.error(f"node {int((is_categorical & (category_set < 0)).argmax())} has no categories")
     lists = [codes[b : b + size].tolist() for b, size in zip(begin, sizes, strict=True)]
-    if sum(max(members, default=0) // 32 + 1 for members in lists) > MAX_WORDS:
-        raise section.error(f"its sets of categories would take more than {4 * MAX_WORDS:,} bytes")
+    n_words = sum(max(members, default=-1) // 32 + 1 for members in lists)
+    if n_words > max_words:
+        raise UnsupportedModelError(
+            f"{section.where}: its categories up to {codes.max():,} need {4 * n_words:,} bytes as sets of bits, and"
+            f" {4 * max_words:,} are left for the model; number the categories from 0 without gaps and train again"
+        )
     return np.where(is_categorical, category_set, -1), make_sets(lists)
 
 
