@@ -1,4 +1,4 @@
-"""Whether models of the usual size answer as their own library does, on every row of real data and on rows made to hurt.
+"""Whether models of 100 trees of depth 6 answer as their own library does, on every row of real data and on rows made to hurt.
 
 A row of the result is a data set and a kind of model. Compared are leaves, margins, predictions and labels with the library; and the
 walk engine with the naive oracle (on some rows), the shared library, the integer C header, and Treelite by GTIL.
@@ -32,7 +32,16 @@ from ensemble_compress.forest import Forest
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "exactness.json"
-DATA = ("adult", "spambase", "magic", "satimage", "california", "casp", "letter")
+DATA = {
+    "adult": "binary",
+    "spambase": "binary",
+    "magic": "binary",
+    "satimage": "multi-class",
+    "california": "regression",
+    "casp": "regression",
+    "letter": "multi-class",
+}
+"""The data sets of the table, and their tasks."""
 FULL = Size(trees=100, depth=6, leaves=31, least=5)
 QUICK = Size(trees=10, depth=5, leaves=12, least=5)
 N_HARD = {False: 50_000, True: 10_000}
@@ -70,6 +79,11 @@ def load_task(name: str, max_rows: int | None = None) -> Task:
     columns = tuple(np.flatnonzero(info["categorical"]).tolist())
     rows = X[order].astype(np.float64)
     return Task(task, rows, y[order], bool(np.isnan(rows).any()), columns)
+
+
+def planned() -> dict[str, tuple[str, ...]]:
+    """The kinds of model that the table is to have of each data set."""
+    return {name: KINDS[task] for name, task in DATA.items()}
 
 
 def kinds_for(task: Task) -> list[Kind]:
@@ -188,7 +202,8 @@ def merge(path: Path, row: dict[str, Any]) -> None:
 
 
 def _key(row: dict[str, Any]) -> tuple[int, str, str]:
-    order = DATA.index(row["data"]) if row["data"] in DATA else len(DATA)
+    names = list(DATA)
+    order = names.index(row["data"]) if row["data"] in DATA else len(DATA)
     return order, row["library"], row["model"]
 
 

@@ -8,16 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import exactness
 from report import load_rows
 
 Row = Mapping[str, Any]
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "exactness.md"
 COMMAND = "python benchmarks/exactness_page.py"
-HEAD = """# Models of the usual size, on every row of real data
+HEAD = """# Models of {size.trees} trees of depth {size.depth}, on every row of real data
 
 Written by `{command}` from what `benchmarks/exactness.py` found. [coverage.md](coverage.md) says which kinds of model are read; here some of them
-are trained on whole data sets. A line is kept only where, on all its rows, every leaf is the library's own, and margins, predictions
+are trained on whole data sets, with {size.trees} rounds of boosting (a tree a class and round) or {size.trees} trees, of depth {size.depth} or, where the
+library grows them by leaves, of {size.leaves} leaves.
+
+{measured}
+
+A line is kept only where, on all its rows, every leaf is the library's own, and margins, predictions
 and labels compare as coverage.md says; where the shared library gives the same margins to the bit and the compiled C header the
 integers that Python expects; and where the naive oracle agrees on {n_oracle} of the rows, Treelite's GTIL on the last 10,000.
 
@@ -50,7 +56,28 @@ def make_page(rows: Sequence[Row]) -> str:
     """
     n_oracle = max((row["n_oracle"] for row in rows), default=0)
     lines = [_line(HEADINGS), _line(HEADINGS.values()), *(_line(_cells(row)) for row in rows)]
-    return "\n".join([HEAD.format(command=COMMAND, n_oracle=n_oracle), *lines, "", _conditions(rows), ""])
+    head = HEAD.format(command=COMMAND, n_oracle=n_oracle, size=exactness.FULL, measured=_measured(rows))
+    return "\n".join([head, *lines, "", _conditions(rows), ""])
+
+
+def _measured(rows: Sequence[Row]) -> str:
+    """How much of what was planned has a line, and what has none."""
+    found = {(row["data"], row["model"]) for row in rows}
+    planned = {data: list(kinds) for data, kinds in exactness.planned().items()}
+    lacking = {data: [kind for kind in kinds if (data, kind) not in found] for data, kinds in planned.items()}
+    total = sum(map(len, planned.values()))
+    n_measured = total - sum(map(len, lacking.values()))
+    if n_measured == total:
+        return f"All {total} models that were planned are measured."
+    lines = [
+        f"{n_measured} of the {total} models that were planned are measured. Nothing is said here of the others:",
+        "",
+    ]
+    for data, kinds in lacking.items():
+        if kinds:
+            which = "all" if len(kinds) == len(planned[data]) else "; ".join(kinds)
+            lines.append(f"- {data}: {which}")
+    return "\n".join(lines)
 
 
 def _line(cells: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import exactness
 import exactness_page
 import kinds
@@ -80,6 +81,29 @@ def test_every_kind_of_the_benchmark_is_in_the_registry() -> None:
     for chosen in exactness.KINDS.values():
         assert set(chosen) <= set(names)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [name for name in exactness.DATA if name in datasets.CARRIED])
+def test_the_task_of_a_data_set_is_the_one_that_is_planned(name: str) -> None:
+    task = exactness.load_task(name, 50)
+    assert exactness.DATA[name] == task.name
+    assert exactness.planned()[name] == tuple(kind.name for kind in exactness.kinds_for(task))
+
+
+def test_the_page_says_how_much_is_measured_and_what_is_not() -> None:
+    rows = report.load_rows("exactness")
+    spambase = [row for row in rows if row["data"] == "spambase"]
+    page = exactness_page.make_page([row for row in spambase if row["model"] != "XGBClassifier"])
+    assert f"\n{len(spambase) - 1} of the 70 models that were planned are measured. " in page
+    assert "\n- letter: all\n" in page
+    assert "XGBClassifier" in next(line for line in page.splitlines() if line.startswith("- spambase: "))
+    every = [
+        {**rows[0], "data": data, "model": kind}
+        for data, kinds in exactness.planned().items()
+        for kind in kinds
+    ]
+    assert "\nAll 70 models that were planned are measured.\n" in exactness_page.make_page(every)
+    assert "# Models of 100 trees of depth 6, " in page
 
 
 def test_labels_of_many_classes_keep_their_order() -> None:

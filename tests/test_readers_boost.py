@@ -1,5 +1,6 @@
 """Where XGBoost and LightGBM do what one doesn't expect, their models are read as they do, or refused by name."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import xgboost as xgb
 import zoo
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+from sources import MODULES, syntax
 
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
@@ -288,3 +290,50 @@ def test_an_unseen_level_counts_as_missing_where_xgboost_stops() -> None:
     with pytest.raises(xgb.core.XGBoostError, match=r"category not in the training set .* `zinc`"):
         model.predict(unseen)
     assert_array_equal(model.predict(missing), read(model).predict(unseen))
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "options"),
+    [
+        (xgb.XGBClassifier, "binary", {"learning_rate": 1e-10, "base_score": 0.5}),
+        (xgb.XGBClassifier, "multiclass", {"learning_rate": 1e-10, "base_score": 0.0}),
+        (lgb.LGBMClassifier, "binary", zoo.QUIET | {"learning_rate": 1e-20, "boost_from_average": False}),
+        (lgb.LGBMClassifier, "multiclass", zoo.QUIET | {"learning_rate": 1e-20, "boost_from_average": False}),
+    ],
+)
+def test_probabilities_tie_where_margins_do_not(kind: Any, task: str, options: dict[str, Any]) -> None:
+    X, y = zoo.data(task)
+    model = kind(**options | {"n_estimators": 2}).fit(X, y)
+    forest = read(model)
+    margin = forest.margin(X)
+    expected = margin.argmax(axis=1) if task == "multiclass" else margin[:, 0] > 0
+    assert_array_equal(model.classes_[expected.astype(int)], forest.predict(X))
+    assert set(model.predict(X)) == {model.classes_[0]}
+    assert len(set(forest.predict(X))) > 1
+    assert_array_equal(model.predict_proba(X), forest.predict_proba(X))
+
+
+EXCEPTIONS = {
+    "xgboost": (
+        "are a tie, which goes to the first class",
+        "`inplace_predict` of a DART",
+        "counts as missing",
+    ),
+    "lightgbm": ("are a tie, which goes to the first class", "strictly between -1 and 0"),
+    "sklearn_ensembles": ("several jobs it adds up",),
+    "sklearn_boosting": ("A number between two categories",),
+    "catboost_features": ("has the hash of one that was",),
+}
+
+
+@pytest.mark.parametrize("module", EXCEPTIONS)
+def test_the_known_exceptions_are_in_the_readers_docstrings(module: str) -> None:
+    path = MODULES[f"ensemble_compress.readers.{module}"]
+    parts = [
+        ast.get_docstring(part) or ""
+        for part in ast.walk(syntax(path))
+        if isinstance(part, ast.Module | ast.FunctionDef)
+    ]
+    text = " ".join(" ".join(parts).split())
+    for exception in EXCEPTIONS[module]:
+        assert exception in text

@@ -3,6 +3,11 @@
 A booster is asked for its own text, which stops at the best iteration as its `predict` does. LightGBM's margin is the
 sum of the trees in float64; a random forest (`boosting="rf"`) divides it by the number of iterations, which LightGBM's
 `raw_score=True` leaves out.
+
+Labels are those of the margins. LightGBM's wrapper compares probabilities, where margins that differ by less than their
+rounding are a tie, which goes to the first class.
+
+A number strictly between -1 and 0 in a column of categories is in no set; LightGBM takes it for category 0.
 """
 
 from pathlib import Path

@@ -6,6 +6,9 @@ wrapper stops at its best iteration and knows whether it is a classifier, a boos
 The margin starts from the base score and adds the trees in order, all in float32, as `predict(output_margin=True)`
 does. `inplace_predict` of a DART model, which is what the wrappers call, rounds once more.
 
+Labels are those of the margins. XGBoost compares probabilities, where margins that differ by less than their rounding
+are a tie, which goes to the first class.
+
 A level of a DataFrame that the model was not trained on counts as missing. XGBoost has no answer for it: newer versions
 stop; 3.2 stops where the level comes behind all others by its bytes, and takes it for the next one otherwise.
 """
