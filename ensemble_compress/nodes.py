@@ -281,12 +281,12 @@ def set_codes(sets: CategorySets, s: int) -> list[int]:
 
 def make_sets(codes: list[list[int]]) -> CategorySets:
     """The sets of the given lists of codes, each as short as its largest code allows."""
-    words = []
-    for members in codes:
-        if min(members, default=0) < 0:
-            raise ForestError(f"not a forest: category codes count from 0; found {min(members)}")
-        codes_of_set = np.array(members, np.int64)
-        words.append(np.zeros(max(members, default=-1) // 32 + 1, np.uint32))
-        np.bitwise_or.at(words[-1], codes_of_set // 32, np.uint32(1) << (codes_of_set % 32).astype(np.uint32))
-    start = np.concatenate([[0], np.cumsum([len(w) for w in words])]).astype(np.int32)
-    return CategorySets(start, np.concatenate([np.zeros(0, np.uint32), *words]))
+    lengths = [max(members, default=-1) // 32 + 1 for members in codes]
+    start = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    members = np.array([code for members in codes for code in members], np.int64)
+    if members.min(initial=0) < 0:
+        raise ForestError(f"not a forest: category codes count from 0; found {members.min()}")
+    place = np.repeat(start[:-1], [len(members) for members in codes]) + members // 32
+    words = np.zeros(start[-1], np.uint32)
+    np.bitwise_or.at(words, place, np.uint32(1) << (members % 32).astype(np.uint32))
+    return CategorySets(start.astype(np.int32), words)

@@ -174,7 +174,8 @@ def leaf_numbers(steps: Sequence[Sequence[int]], leaf_of_node: Sequence[int]) ->
     leaf_of_node : sequence of int
         The number of each node that is a leaf.
     """
-    numbers, waiting = [], [(0, False)]
+    numbers: list[int] = []
+    waiting = [(0, False)]
     while waiting and len(numbers) <= len(steps):  # a damaged model may say that children are shared
         node, is_leaf = waiting.pop()
         if node >= min(len(steps), len(leaf_of_node)):
