@@ -82,6 +82,7 @@ def _xgboost_kinds() -> list[Kind]:
         _xgboost("XGBClassifier", ("binary",), "one-hot categories", max_cat_to_onehot=50),
         _xgboost("XGBClassifier", ("binary",), "partitioned categories", max_cat_to_onehot=1),
         _xgboost("XGBClassifier", ("binary",), "base_score=0.23", base_score=0.23),
+        _xgboost("XGBClassifier", ("binary",), "missing=0", missing=0),
         _xgboost("XGBClassifier", ("binary",), "early stopping", n_estimators=60, learning_rate=1.0, early_stopping_rounds=2),
         _xgboost("XGBClassifier", ("binary", "multi-class"), "parallel trees", num_parallel_tree=3, subsample=0.7),
         _xgboost("XGBClassifier", ("binary",), "lossguide", grow_policy="lossguide", max_leaves=12),
@@ -156,6 +157,7 @@ def _lightgbm_kinds() -> list[Kind]:
         _lightgbm("LGBMClassifier", one, "use_missing=False", use_missing=False),
         _lightgbm("LGBMClassifier", ("binary",), "zero_as_missing", zero_as_missing=True),
         _lightgbm("LGBMClassifier", ("binary",), "sigmoid=2", sigmoid=2.0),
+        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
         _lightgbm("LGBMClassifier", ("binary",), "one-hot categories", max_cat_to_onehot=50),
         _lightgbm("LGBMClassifier", ("binary",), "monotonic", monotone_constraints=[1, 0, 0, 0, 0, 0]),
         _lightgbm("LGBMClassifier", ("binary",), "extra trees", extra_trees=True),
@@ -205,7 +207,8 @@ def _catboost(name: str, tasks: Sequence[str], note: str = "", **options: Any) -
             **({"loss_function": several} if several else {}),
         }
         y = task.y if task.is_several else labels_of(task)
-        return getattr(catboost, name)(**given | options).fit(catboost_rows(task, task.X), y)
+        others = {"group_id": np.arange(len(y)) // 20} if task.name == "ranking" else {}
+        return getattr(catboost, name)(**given | options).fit(catboost_rows(task, task.X), y, **others)
 
     return Kind("CatBoost", f"{name}{', ' if note else ''}{note}", fit, tuple(tasks), whole_categories=True)
 
@@ -225,7 +228,26 @@ def _catboost_kinds() -> list[Kind]:
         )
     for loss in ("Poisson", "Tweedie:variance_power=1.5", "Quantile"):
         kinds.append(_catboost("CatBoostRegressor", ("positive",), loss, loss_function=loss, **one_hot))
+    kinds += [
+        _catboost("CatBoostClassifier", ("multi-class",), "MultiClassOneVsAll", loss_function="MultiClassOneVsAll", **one_hot),
+        _catboost("CatBoostClassifier", ("binary",), "Focal", loss_function="Focal:focal_alpha=0.5;focal_gamma=2", **one_hot),
+        _catboost("CatBoostRegressor", ("regression",), "RMSEWithUncertainty", loss_function="RMSEWithUncertainty", **one_hot),
+        _catboost("CatBoostRanker", ("ranking",), "one-hot categories", **one_hot),
+        Kind("CatBoost", "CatBoostClassifier, text features", _catboost_of_text, ("binary",), whole_categories=True),
+    ]  # fmt: skip
     return kinds
+
+
+def _catboost_of_text(task: Task, size: Size) -> Any:
+    """One more column: texts of one word or two."""
+    import catboost
+
+    rows = catboost_rows(task, task.X)
+    rows["text"] = np.where(np.asarray(task.y) == np.arange(len(rows)) % 3 % 2, "low income", "high income")
+    model = catboost.CatBoostClassifier(
+        iterations=size.trees, depth=size.depth, thread_count=1, verbose=0, allow_writing_files=False
+    )
+    return model.fit(rows, labels_of(task), cat_features=list(task.categorical), text_features=["text"])
 
 
 def _treelite(source: Kind) -> Kind:
@@ -261,7 +283,49 @@ def _treelite_kinds() -> list[Kind]:
         *(_xgboost("XGBClassifier", one), _xgboost("XGBRegressor", REGRESSION)),
         *(_lightgbm("LGBMClassifier", one), _lightgbm("LGBMRegressor", number)),
     ]
-    return [_treelite(source) for source in sources]
+    refused = [
+        *(
+            _xgboost("XGBClassifier", ("multi-label",)),
+            sklearn_kind("RandomForestClassifier", ("multi-label",)),
+        ),
+        *(
+            sklearn_kind("IsolationForest", ("outliers",)),
+            _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
+        ),
+    ]
+    built = Kind(
+        "Treelite", "Model, built with a test for equality", _treelite_with_equality, ("regression",)
+    )
+    return [*(_treelite(source) for source in sources + refused), built]
+
+
+def _treelite_with_equality(task: Task, size: Size) -> Any:
+    """What no library trains and Treelite's builder makes."""
+    from treelite.model_builder import Metadata, ModelBuilder, PostProcessorFunc, TreeAnnotation
+
+    if task.categorical:
+        raise NotOfferedError("has no parameter for categories")
+    builder = ModelBuilder(
+        threshold_type="float64",
+        leaf_output_type="float64",
+        metadata=Metadata(
+            num_feature=task.X.shape[1], task_type="kRegressor", average_tree_output=False,
+            num_target=1, num_class=[1], leaf_vector_shape=(1, 1),
+        ),
+        tree_annotation=TreeAnnotation(num_tree=1, target_id=[0], class_id=[0]),
+        postprocessor=PostProcessorFunc(name="identity"),
+        base_scores=[0.0],
+    )  # fmt: skip
+    builder.start_tree()
+    builder.start_node(0)
+    builder.numerical_test(0, 0.5, default_left=True, opname="==", left_child_key=1, right_child_key=2)
+    builder.end_node()
+    for key in (1, 2):
+        builder.start_node(key)
+        builder.leaf(float(key))
+        builder.end_node()
+    builder.end_tree()
+    return builder.commit()
 
 
 def boosting_kinds() -> list[Kind]:

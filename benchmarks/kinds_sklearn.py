@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from kinds import CLASSIFICATION, REGRESSION, Kind, NotOfferedError, Size, Task, labels_of
 
 
@@ -65,6 +66,13 @@ def _frozen(task: Task, size: Size) -> Any:
     return FrozenEstimator(_make("RandomForestClassifier")(size).fit(task.X, task.y))
 
 
+def _transformed(task: Task, size: Size) -> Any:
+    from sklearn.compose import TransformedTargetRegressor
+
+    forest = _make("RandomForestRegressor")(size)
+    return TransformedTargetRegressor(forest, func=np.log, inverse_func=np.exp).fit(task.X, task.y)
+
+
 def _searched(task: Task, size: Size) -> Any:
     from sklearn.model_selection import GridSearchCV
 
@@ -94,6 +102,7 @@ def sklearn_kinds() -> list[Kind]:
         sklearn_kind("BaggingClassifier", CLASSIFICATION, estimator=_make("DecisionTreeClassifier")),
         sklearn_kind("BaggingClassifier", ("binary",), "some of the columns", estimator=_make("DecisionTreeClassifier"), max_features=0.6),
         sklearn_kind("BaggingRegressor", REGRESSION, estimator=_make("DecisionTreeRegressor")),
+        sklearn_kind("BaggingClassifier", ("binary",), "of random forests", estimator=_make("RandomForestClassifier")),
         sklearn_kind("BaggingRegressor", number, "of other models", estimator=_make("Ridge")),
         sklearn_kind("AdaBoostClassifier", CLASSIFICATION, estimator=_make("DecisionTreeClassifier", max_depth=2)),
         sklearn_kind("AdaBoostRegressor", REGRESSION),
@@ -119,7 +128,9 @@ def sklearn_kinds() -> list[Kind]:
         sklearn_kind("CalibratedClassifierCV", one, estimator=_make("RandomForestClassifier"), cv=2),
         sklearn_kind("MultiOutputClassifier", ("multi-label",), estimator=_make("GradientBoostingClassifier")),
         sklearn_kind("MultiOutputRegressor", ("regression, several",), estimator=_make("GradientBoostingRegressor")),
+        sklearn_kind("ClassifierChain", ("multi-label",), estimator=_make("GradientBoostingClassifier")),
         sklearn_kind("OneVsRestClassifier", ("multi-class",), estimator=_make("RandomForestClassifier")),
+        _wrapped("TransformedTargetRegressor", ("positive",), _transformed),
         _wrapped("GridSearchCV", ("binary",), _searched),
         _wrapped("Pipeline", ("binary", "regression"), _pipeline),
         _wrapped("FrozenEstimator", one, _frozen),

@@ -217,7 +217,8 @@ def _ask_catboost(task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     for f in task.categorical:
         frame[f] = frame[f].astype(int)
     pool = catboost.Pool(frame, cat_features=list(task.categorical))
-    margin = np.asarray(model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
+    raw = {"prediction_type": "RawFormulaVal", "thread_count": 1}
+    margin = np.asarray(catboost.CatBoost.predict(model, pool, **raw))  # a ranker's own predict takes no type
     leaves = np.asarray(model.calc_leaf_indexes(pool, thread_count=1))
     linked, labels = np.asarray(model.predict(pool, thread_count=1)), None
     if hasattr(model, "predict_proba"):

@@ -86,6 +86,34 @@ def test_the_page_holds_every_library_and_both_answers() -> None:
     assert "refused (1)" in text
 
 
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("CatBoostRanker, one-hot categories", "exact"),
+        ("CatBoostClassifier, MultiClassOneVsAll", "exact"),
+        ("CatBoostClassifier, Focal", "exact"),
+        (
+            "CatBoostRegressor, RMSEWithUncertainty",
+            "its two outputs, mean and variance, have different links",
+        ),
+        ("CatBoostClassifier, text features", "has text features, which cannot be read"),
+        ("BaggingClassifier, of random forests", "fit one RandomForestClassifier of all the trees"),
+        ("LGBMClassifier, sigmoid=3", "sigmoid:3 scales the margin before the link"),
+        ("XGBClassifier, missing=0", "a forest knows only NaN: fit it with missing=np.nan"),
+        ("Model, from IsolationForest", "pass the scikit-learn model that it was made from"),
+        ("Model, from LGBMClassifier, sigmoid=3", "sigmoid_alpha is 3"),
+        ("Model, from XGBClassifier", "tells several labels a row"),
+        ("Model, built with a test for equality", "make it a categorical test, or two tests with <= and <"),
+        ("TransformedTargetRegressor", "pass its regressor_, and transform the predictions yourself"),
+        ("ClassifierChain", "fit one classifier a label"),
+    ],
+)
+def test_the_page_has_a_line_for(line: str, answer: str) -> None:
+    cells = [row.cells[0] for row in ROWS if row.kind.name == line]
+    assert any(answer in (cell.reason or cell.state) for cell in cells)
+    assert f"| {line} |" in coverage_table.PAGE.read_text()
+
+
 def test_an_error_in_unknown_words_is_no_refusal_of_the_librarys() -> None:
     def fit(task: kinds.Task, size: kinds.Size) -> None:
         raise ValueError("a mistake of ours")

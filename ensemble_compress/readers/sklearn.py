@@ -45,6 +45,9 @@ REFUSED = {
     "MultiOutputClassifier": "pass one of its estimators_",
     "MultiOutputRegressor": "pass one of its estimators_",
     "OneVsRestClassifier": "pass one of its estimators_",
+    "ClassifierChain": "each of its estimators_ needs the answers of those before: fit one classifier a label",
+    "TransformedTargetRegressor": "it transforms what its regressor predicts: pass its regressor_, and transform the"
+    " predictions yourself",
 }
 
 
