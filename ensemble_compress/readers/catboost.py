@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.errors import MissingPackageError, ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers.assemble import assemble
+from ensemble_compress.readers.assemble import MAX_OUTPUTS, assemble
 from ensemble_compress.readers.catboost_features import read_features
 from ensemble_compress.readers.catboost_trees import read_trees
 from ensemble_compress.readers.document import Section, as_section, parse_json
@@ -52,7 +52,6 @@ REFUSED = {
 }
 BINARY, SEVERAL = ("Logloss", "CrossEntropy", "Focal"), ("MultiClass", "MultiClassOneVsAll")
 FIRST_KEYS = (b"features_info", b"model_info", b"oblivious_trees", b"scale_and_bias", b"ctr_data")
-MAX_OUTPUTS = 1 << 16
 
 
 def accepts(model: Any) -> bool:

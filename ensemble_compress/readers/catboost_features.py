@@ -31,7 +31,7 @@ SHORT, LAST, PAIR = 0x9AE16A3B2F90404F, 0xC949D7C7509E6557, 0x9DDFEA08EB382D69
 """CityHash's odd factors."""
 
 
-class Test(NamedTuple):
+class SplitTest(NamedTuple):
     """One question: a column, and a threshold or the codes that go left."""
 
     feature: int
@@ -72,7 +72,7 @@ class Features(NamedTuple):
             levels[feature.column] = feature.levels
         return tuple(levels) if self.categorical else None
 
-    def read_test(self, split: Section) -> Test:
+    def read_test(self, split: Section) -> SplitTest:
         """What a split asks.
 
         Parameters
@@ -89,15 +89,15 @@ class Features(NamedTuple):
             f"{split.where}: a split of the type {kind[:40]!r} cannot be read: {_advice(kind)}"
         )
 
-    def _numeric_test(self, split: Section) -> Test:
+    def _numeric_test(self, split: Section) -> SplitTest:
         f, border = split.count("float_feature_index"), split.values.get("border")
         if f not in self.numeric:
             raise split.error(f"float_feature_index is {f}; there are {len(self.numeric)} numeric features")
         if not isinstance(border, (int, float)) or border not in self.numeric[f].borders:
             raise split.error(f"border is {str(border)[:40]}, which is none of those of feature {f}")
-        return Test(self.numeric[f].column, float(np.float32(border)), self.numeric[f].nan_left, None)
+        return SplitTest(self.numeric[f].column, float(np.float32(border)), self.numeric[f].nan_left, None)
 
-    def _category_test(self, split: Section) -> Test:
+    def _category_test(self, split: Section) -> SplitTest:
         f, code = split.count("cat_feature_index"), split.values.get("value")
         if f not in self.categorical:
             raise split.error(
@@ -105,7 +105,7 @@ class Features(NamedTuple):
             )
         if not isinstance(code, int) or code % 2**32 not in self.categorical[f].codes:
             raise split.error(f"value is {str(code)[:40]}, which is none of those of feature {f}")
-        return Test(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
+        return SplitTest(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
 
 
 def _advice(kind: str) -> str:

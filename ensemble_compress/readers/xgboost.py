@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import ubjson
-from ensemble_compress.readers.assemble import Tree, assemble
+from ensemble_compress.readers.assemble import MAX_OUTPUTS, Tree, assemble
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
@@ -57,7 +57,6 @@ OBJECTIVES = {
 """The link of each objective. `binary:logitraw` is read as the classifier that it trains."""
 
 VERSIONS = (1, 2, 3)
-MAX_OUTPUTS = 1 << 16
 WORDS_A_NODE = 256
 """Words of 32 bits that the sets of a model may take for each of its nodes, beyond `MAX_WORDS` in all."""
 LARGEST_PROBABILITY = np.float32(1) - np.float32(1e-6)
