@@ -35,7 +35,7 @@ class Teacher(NamedTuple):
     @property
     def trainable(self) -> Any:
         """What clones can be made of; the forest, of which none can, where the model is frozen."""
-        return self.forest if self.unwrapped.is_frozen else self.model
+        return self.forest if self.unwrapped.is_frozen else self.unwrapped.model
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -134,7 +134,8 @@ def _recode(forest: Forest, categories: Any) -> Forest:
     """
     if forest.categories is None or forest.categories == categories:
         return forest
-    chosen, sets = forest.nodes.category_set.copy(), []
+    chosen = forest.nodes.category_set.copy()
+    sets: list[list[int]] = []
     for j in np.flatnonzero(chosen >= 0):
         members = set(set_codes(forest.category_sets, chosen[j]))
         own, given = forest.categories[forest.nodes.feature[j]], categories[forest.nodes.feature[j]]

@@ -16,6 +16,8 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import NO_SETS, NODE_DTYPES, CategorySets, Nodes
 
 SOUND, BAD_CHILD, SHARED_CHILD = range(3)
+MAX_OUTPUTS = 1 << 16
+"""Outputs that a document may ask for: the bias takes memory for each, whatever the size of the file."""
 
 
 class Tree(NamedTuple):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.errors import UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers.assemble import assemble
+from ensemble_compress.readers.assemble import MAX_OUTPUTS, assemble
 from ensemble_compress.readers.catboost_cbm import no_export, read_cbm
 from ensemble_compress.readers.catboost_features import read_features
 from ensemble_compress.readers.catboost_trees import leaf_numbers, read_trees
@@ -54,7 +54,6 @@ REFUSED = {
 }
 BINARY, SEVERAL = ("Logloss", "CrossEntropy", "Focal"), ("MultiClass", "MultiClassOneVsAll")
 FIRST_KEYS = (b"features_info", b"model_info", b"oblivious_trees", b"scale_and_bias", b"ctr_data")
-MAX_OUTPUTS = 1 << 16
 
 
 def accepts(model: Any) -> bool:

@@ -33,7 +33,7 @@ SHORT, LAST, PAIR = 0x9AE16A3B2F90404F, 0xC949D7C7509E6557, 0x9DDFEA08EB382D69
 """CityHash's odd factors."""
 
 
-class Test(NamedTuple):
+class SplitTest(NamedTuple):
     """One question: a column, and a threshold or the codes that go left."""
 
     feature: int
@@ -74,7 +74,7 @@ class Features(NamedTuple):
             levels[feature.column] = feature.levels
         return tuple(levels) if self.categorical else None
 
-    def read_test(self, split: Section) -> Test:
+    def read_test(self, split: Section) -> SplitTest:
         """What a split asks.
 
         Parameters
@@ -91,7 +91,7 @@ class Features(NamedTuple):
             f"{split.where}: a split of the type {kind[:40]!r} cannot be read: {_advice(kind)}"
         )
 
-    def _numeric_test(self, split: Section) -> Test:
+    def _numeric_test(self, split: Section) -> SplitTest:
         f, border = split.count("float_feature_index"), split.values.get("border")
         if f not in self.numeric:
             raise split.error(f"float_feature_index is {f}; there are {len(self.numeric)} numeric features")
@@ -99,9 +99,9 @@ class Features(NamedTuple):
             raise split.error(f"border is {in_short(border)}, which is none of those of feature {f}")
         with np.errstate(over="ignore"):
             threshold = float(np.float32(border))
-        return Test(self.numeric[f].column, threshold, self.numeric[f].nan_left, None)
+        return SplitTest(self.numeric[f].column, threshold, self.numeric[f].nan_left, None)
 
-    def _category_test(self, split: Section) -> Test:
+    def _category_test(self, split: Section) -> SplitTest:
         f, code = split.count("cat_feature_index"), split.values.get("value")
         if f not in self.categorical:
             raise split.error(
@@ -109,7 +109,7 @@ class Features(NamedTuple):
             )
         if not isinstance(code, int) or code % 2**32 not in self.categorical[f].codes:
             raise split.error(f"value is {in_short(code)}, which is none of those of feature {f}")
-        return Test(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
+        return SplitTest(self.categorical[f].column, 0.0, False, self.categorical[f].codes[code % 2**32])
 
 
 def _advice(kind: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ensemble_compress.errors import in_short
 from ensemble_compress.nodes import make_sets
 from ensemble_compress.readers.assemble import Tree
-from ensemble_compress.readers.catboost_features import Features, Test
+from ensemble_compress.readers.catboost_features import Features, SplitTest
 from ensemble_compress.readers.document import Section, as_section
 
 MAX_DEPTH = 30
@@ -188,7 +188,7 @@ def leaf_numbers(steps: Sequence[Sequence[int]], leaf_of_node: Sequence[int]) ->
     return np.array(numbers, np.int64)
 
 
-def _nodes_of(tests: list[Test], at: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _nodes_of(tests: list[SplitTest], at: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """The fields of the splits, where split j asks test `at[j]`."""
     is_set = np.array([test.codes is not None for test in tests], bool)
     columns = {
@@ -208,7 +208,7 @@ def _tree(
     values: NDArray[np.float64],
     cover: NDArray[np.float64],
     number: NDArray[np.int64],
-    tests: list[Test],
+    tests: list[SplitTest],
 ) -> Tree:
     """The tree of the given splits and, behind them, leaves."""
     n_leaves, n_splits = len(values), len(left)

@@ -25,7 +25,7 @@ IS_CATEGORICAL, DEFAULT_LEFT, MISSING_SHIFT, MISSING_MASK = 1, 2, 2, 3
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = range(3)
 
 
-class Tests(NamedTuple):
+class NumericTests(NamedTuple):
     """The tests of the splits, arrays of shape (n_splits,).
 
     Attributes
@@ -129,7 +129,7 @@ def _rows_of(block: Block, name: str, length: int) -> NDArray[np.float64]:
     return block.numbers(name, np.float64, length) if block.header.get(name) else np.zeros(length)
 
 
-def _numeric_tests(block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]) -> Tests:
+def _numeric_tests(block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]) -> NumericTests:
     default_left, missing = decision & DEFAULT_LEFT != 0, decision >> MISSING_SHIFT & MISSING_MASK
     is_numeric = decision & IS_CATEGORICAL == 0
     zero_left = np.where(missing == MISSING_ZERO, default_left, threshold >= 0)
@@ -137,7 +137,7 @@ def _numeric_tests(block: Block, decision: NDArray[np.int64], threshold: NDArray
     at_zero = (threshold >= BELOW_ZERO) & (threshold <= ZERO)
     moved = np.where(at_zero, np.where(zero_left, ZERO, BELOW_ZERO), threshold)
     nan_left = np.where(missing == MISSING_NONE, threshold >= 0, default_left)
-    return Tests(moved, nan_left, zero_left, apart & is_numeric, is_numeric & (missing != MISSING_NAN))
+    return NumericTests(moved, nan_left, zero_left, apart & is_numeric, is_numeric & (missing != MISSING_NAN))
 
 
 def _sets_of(

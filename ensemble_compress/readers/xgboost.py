@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import ubjson
-from ensemble_compress.readers.assemble import Tree, assemble
+from ensemble_compress.readers.assemble import MAX_OUTPUTS, Tree, assemble
 from ensemble_compress.readers.document import Section, as_section, parse_json
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
@@ -57,8 +57,8 @@ OBJECTIVES = {
 """The link of each objective. `binary:logitraw` is read as the classifier that it trains."""
 
 VERSIONS = (1, 2, 3)
-MAX_OUTPUTS, FREE_OUTPUTS = 1 << 16, 1 << 12
-"""Outputs that a model may have, and those that it may have without a byte of its document for each."""
+FREE_OUTPUTS = 1 << 12
+"""Outputs that a model may have without a byte of its document for each."""
 FREE_WORDS, WORDS_A_BYTE = 1 << 14, 4
 """Words of 32 bits that the sets of categories may take: some in any model, and some for each byte of its document. Models of
 categories that are numbered without gaps take less than a third of a word for a byte."""
