@@ -275,23 +275,20 @@ def _treelite(source: Kind) -> Kind:
 def _treelite_kinds() -> list[Kind]:
     one, number = ("binary", "multi-class"), ("regression",)
     sources = [
-        *(sklearn_kind("RandomForestClassifier", one), sklearn_kind("RandomForestRegressor", REGRESSION)),
+        *(
+            sklearn_kind("RandomForestClassifier", CLASSIFICATION),
+            sklearn_kind("RandomForestRegressor", REGRESSION),
+        ),
         *(
             sklearn_kind("GradientBoostingClassifier", one),
             sklearn_kind("HistGradientBoostingRegressor", number),
         ),
-        *(_xgboost("XGBClassifier", one), _xgboost("XGBRegressor", REGRESSION)),
+        *(_xgboost("XGBClassifier", CLASSIFICATION), _xgboost("XGBRegressor", REGRESSION)),
         *(_lightgbm("LGBMClassifier", one), _lightgbm("LGBMRegressor", number)),
     ]
     refused = [
-        *(
-            _xgboost("XGBClassifier", ("multi-label",)),
-            sklearn_kind("RandomForestClassifier", ("multi-label",)),
-        ),
-        *(
-            sklearn_kind("IsolationForest", ("outliers",)),
-            _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
-        ),
+        sklearn_kind("IsolationForest", ("outliers",)),
+        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
     ]
     built = Kind(
         "Treelite", "Model, built with a test for equality", _treelite_with_equality, ("regression",)
