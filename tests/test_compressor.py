@@ -261,10 +261,11 @@ def test_a_teacher_that_cannot_be_trained_again_is_judged_in_sample(kind: str, t
     assert "validation=(X_val, y_val)" in small.report.notes[0]
 
 
-def test_a_frozen_estimator_is_refused_by_name_or_read() -> None:
+def test_a_frozen_estimator_is_read_and_not_trained_again() -> None:
     rows = iris()
-    with pytest.raises(UnsupportedModelError, match="FrozenEstimator cannot be read"):
-        ec.compress(FrozenEstimator(forest_of(rows)), *rows)
+    report = ec.compress(FrozenEstimator(forest_of(rows)), *rows).report
+    assert report.reference == "in-sample"
+    assert "the model is frozen: it was not trained again" in report.notes
 
 
 class _TrainedOnce(RandomForestClassifier):  # type: ignore[misc]
