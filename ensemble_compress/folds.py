@@ -171,7 +171,9 @@ def _refit_rounds(task: Task) -> Rounds:
     def one(fit_rows: NDArray[np.intp], judge_rows: NDArray[np.intp]) -> Round:
         fit, judge = task.data.take(fit_rows), task.data.take(judge_rows)
         fit = fit.with_teacher(_cross_fitted(task, refit, fit_rows))
-        return Round(task.forest, fit, judge, refit(fit_rows, judge_rows), judge_rows)
+        # What is compressed must not know the judged rows either: the teacher's own leaves have seen their labels.
+        teacher, reference = refit(fit_rows, judge_rows)
+        return Round(teacher, fit, judge, reference, judge_rows)
 
     rounds = tuple(one(*fold) for fold in folds)
     every = _cross_fitted(task, refit, np.arange(task.data.n_rows))
@@ -190,25 +192,26 @@ class _Refit:
         target = targets(self._forest, task.data, mix=0.0)
         self._whole = LeafFit.of(self._forest, task.data, target, HONEST_PENALTY)
 
-    def __call__(self, fit_rows: NDArray[np.intp], other_rows: NDArray[np.intp]) -> Answers:
-        """The answers for `other_rows` of leaves fitted on `fit_rows`."""
+    def __call__(self, fit_rows: NDArray[np.intp], other_rows: NDArray[np.intp]) -> tuple[Forest, Answers]:
+        """(the structure with leaves fitted on `fit_rows`, its answers for `other_rows`)."""
         fit = self._whole.take(fit_rows)
         if self._is_guess:
             fit.stretch()
         fit.sweep(HONEST_SWEEPS)
         others = replace(self._whole.take(other_rows), value=fit.value, bias=fit.bias)
-        return Answers.from_margin(self._forest, np.ascontiguousarray(others.margin().T))
+        forest = self._forest.with_values(fit.value, fit.bias)
+        return forest, Answers.from_margin(forest, np.ascontiguousarray(others.margin().T))
 
 
 def _cross_fitted(task: Task, refit: _Refit, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Answers for some rows of the teacher's structure whose leaves were refitted on the others of them."""
     taught: NDArray[np.float64] | None = None
     for fit_part, other_part in _folds(replace(task, data=task.data.take(rows)), N_FOLDS):
-        found = refit(rows[fit_part], rows[other_part]).values
+        found = refit(rows[fit_part], rows[other_part])[1].values
         taught = np.empty((len(rows), found.shape[1])) if taught is None else taught
         taught[other_part] = found
     if taught is None:
-        return refit(rows, rows).values
+        return refit(rows, rows)[1].values
     return taught
 
 
