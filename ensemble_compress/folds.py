@@ -78,6 +78,8 @@ class Rounds:
         What the reader of the report has to know.
     can_promise : bool
         Whether the rounds say enough to keep a tolerance by.
+    has_own_leaves : bool
+        Whether the rounds compress leaves like the teacher's; otherwise refitted ones, which other bits suffice for.
     """
 
     rounds: tuple[Round, ...]
@@ -85,6 +87,7 @@ class Rounds:
     reference: str
     notes: tuple[str, ...] = ()
     can_promise: bool = True
+    has_own_leaves: bool = True
 
 
 def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
@@ -177,7 +180,7 @@ def _refit_rounds(task: Task) -> Rounds:
 
     rounds = tuple(one(*fold) for fold in folds)
     every = _cross_fitted(task, refit, np.arange(task.data.n_rows))
-    return Rounds(rounds, task.data.with_teacher(every), "in-sample", (note,))
+    return Rounds(rounds, task.data.with_teacher(every), "in-sample", (note,), has_own_leaves=False)
 
 
 class _Refit:

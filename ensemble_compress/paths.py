@@ -239,6 +239,11 @@ def stage_key(key: Key, n_left: int) -> Key:
     return key if n_left == 0 else key._replace(finish={1: SHARED, 2: PLAIN}.get(n_left, ""))
 
 
+def keeps_no_leaves(key: Key) -> bool:
+    """Whether a candidate's leaves are fitted anew or its loss does not depend on them: then the teacher's own are not judged."""
+    return key.way in ("nodes", STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
+
+
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:
     """Yield the teacher after the first step, after the first two, and so on."""
     stages: tuple[Stage, ...] = ()

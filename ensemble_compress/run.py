@@ -15,7 +15,7 @@ from rich.progress import Progress
 from sklearn.utils import _safe_indexing, check_random_state
 from threadpoolctl import threadpool_limits
 
-from ensemble_compress import sizes
+from ensemble_compress import paths, sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.calibration import as_data, indexable, open_teacher
 from ensemble_compress.choice import Outlook, Verdict, choose, smoothed
@@ -191,6 +191,8 @@ class Run:
 
             by_round = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(judge)(one) for one in rounds.rounds)
             judged = {key for key in by_round[0] if all(key in found for found in by_round)}
+            if self.tolerance is not None and not rounds.has_own_leaves:
+                judged = {key for key in judged if paths.keeps_no_leaves(key)}
             candidates = self._final_candidates(rounds.final, judged)
             progress.advance(bar)
         return {
