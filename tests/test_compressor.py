@@ -34,6 +34,7 @@ from ensemble_compress.algorithms import (
     Simplify,
 )
 from ensemble_compress.errors import BudgetError, InputError, ParameterError, UnsupportedModelError
+from ensemble_compress.run import Run
 
 Rows = tuple[NDArray[Any], NDArray[Any]]
 QUIET = {"verbose": -1, "n_jobs": 1, "n_estimators": 8, "num_leaves": 7}
@@ -556,3 +557,19 @@ def test_few_held_out_rows_promise_nothing() -> None:
 def test_odd_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ec.errors.ParameterError, match=re.escape(message)):
         ec.Compressor(**options).fit([[0.0]], [0.0])
+
+
+@pytest.mark.parametrize(("goal", "ways"), [({"tolerance": 0.1}, {"whole", "nodes"}), ({"max_bytes": 900}, {"whole", "rounds", "nodes"})])  # fmt: skip
+def test_within_a_tolerance_a_file_is_judged_on_refitted_leaves_only_by_what_refits_them(
+    goal: dict[str, Any], ways: set[str]
+) -> None:
+    X, y = iris()
+    forest = ec.read(GradientBoostingClassifier(n_estimators=20, random_state=0).fit(X, y))
+    run = Run(ec.Compressor(**goal).fit(X, y), forest)
+    judged, candidates = run._walk(run._rounds())
+    assert ways == {key.way for key in judged}
+    assert set(judged) == set(candidates)
+    finishes = {key.finish for key in judged if key.way == "whole"}
+    assert finishes == (
+        {"thresholds shared"} if "tolerance" in goal else {"thresholds shared", "8 bits", "6 bits", "5 bits"}
+    )
