@@ -32,6 +32,21 @@ LARGEST_STEP = 2.0
 """The longest step of a leaf's margin, or of the bias, in one pass, for the losses with an exponential in them."""
 
 
+LINK_BEHIND = {"sigmoid2": "sigmoid", "samme": "softmax"}
+"""Links that are another one of the margin times `margin_scale`."""
+
+
+def margin_scale(forest: Forest) -> float:
+    """What the margin is multiplied by inside the forest's link, 1 for most.
+
+    Parameters
+    ----------
+    forest : Forest
+        Any forest.
+    """
+    return {"sigmoid2": 2.0, "samme": 1 / max(forest.n_outputs - 1, 1)}.get(forest.link, 1.0)
+
+
 def to_additive(forest: Forest) -> Forest:
     """The forest as a sum that is fitted easily: float64 values, divisor 1, a link with a loss of its own.
 
@@ -40,7 +55,7 @@ def to_additive(forest: Forest) -> Forest:
     """
     values = forest.values.astype(np.float64) / forest.divisor
     bias = forest.bias.astype(np.float64) / forest.divisor
-    link, stretch = forest.link, 1.0
+    link, stretch = LINK_BEHIND.get(forest.link, forest.link), margin_scale(forest)
     if forest.is_classifier and link == "identity" and forest.n_outputs > 1:
         stretch, n_classes = 6.0, forest.n_outputs
         # With a tree for each output there is no pair of values to take the difference of.
@@ -49,8 +64,6 @@ def to_additive(forest: Forest) -> Forest:
         values, bias = values - 1 / n_classes / max(forest.n_trees, 1), bias + 0.0
         if is_pair:
             values, bias = values[:, 1:] - values[:, :1], bias[1:] - bias[:1]
-    elif link == "sigmoid2":
-        link, stretch = "sigmoid", 2.0
     output = (
         np.zeros(forest.n_trees, np.int32) if values.shape[1] == 1 and len(bias) == 1 else forest.tree_output
     )

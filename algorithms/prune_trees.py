@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path_gram
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
+from ensemble_compress.algorithms.leaf_fit import LeafFit, margin_scale, targets, to_additive
 from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
@@ -139,7 +139,7 @@ def _working_response(
     margin = forest.margin(data.X).T.astype(np.float64)
     additive = to_additive(forest)
     fit = LeafFit.of(additive.take([]), data, targets(additive, data, mix), 0.0)
-    scale = 2.0 if forest.link == "sigmoid2" else 1.0
+    scale = margin_scale(forest)
     gradient, curvature = fit.linearise(margin * scale)
     return margin - constant + gradient / np.maximum(curvature, 1e-12) / scale, curvature
 

@@ -88,7 +88,7 @@ def _fold_constant_trees(forest: Forest) -> Forest:
         return forest
     everywhere = is_exact(forest)
     bias, keep = forest.bias.copy(), np.ones(forest.n_trees, bool)
-    untouched = np.ones(forest.n_outputs, bool)
+    untouched = np.full(forest.n_outputs, not forest.bias_last)
     for t in range(forest.n_trees):
         outputs = (
             slice(None)
@@ -96,8 +96,11 @@ def _fold_constant_trees(forest: Forest) -> Forest:
             else slice(forest.tree_output[t], forest.tree_output[t] + 1)
         )
         with np.errstate(over="ignore"):
-            moved = bias[outputs] + forest.values[forest.nodes.leaf[forest.tree_start[t]]]
-        is_free = everywhere or untouched[outputs].all() or not (moved != bias[outputs]).any()
+            added = forest.values[forest.nodes.leaf[forest.tree_start[t]]]
+            moved = bias[outputs] + added
+        # A bias that comes last says nothing about how a constant among the trees rounds.
+        is_lost = not (added if forest.bias_last else moved != bias[outputs]).any()
+        is_free = everywhere or untouched[outputs].all() or is_lost
         if constant[t] and np.isfinite(moved).all() and is_free:
             bias[outputs], keep[t] = moved, False
         else:
@@ -111,7 +114,7 @@ def is_exact(forest: Forest) -> bool:
     n_bits = 53 if forest.values.dtype == np.float64 else 24
     with np.errstate(over="ignore"):
         in_units = np.ldexp(np.abs(numbers).max(initial=0.0), -exact_exponent(numbers))
-    return bool(in_units * (forest.n_trees + 1) <= 2.0**n_bits)
+        return bool(in_units * (forest.n_trees + 1) <= 2.0**n_bits)
 
 
 @kernel

@@ -16,6 +16,9 @@ PACKAGES = (
     "xgboost",
     "xgboost-cpu",
     "lightgbm",
+    "catboost",
+    "treelite",
+    "tl2cgen",
     "pandas",
 )
 

@@ -1,9 +1,9 @@
-"""Writes what the benchmarks found where people read it: the tables of README.md, and a picture.
+"""Writes what the benchmarks found where people read it: the tables of the two README.md, and a picture.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->` and is made from results/NAME.json; a test keeps the two
 equal. No number is typed by hand.
 
-    python benchmarks/report.py            # README.md and docs/compression.svg
+    python benchmarks/report.py            # both README.md and docs/compression.svg
 """
 
 import itertools
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from reading_report import fuzz_table, reading_table
 
 from ensemble_compress.wording import number, size
 
@@ -166,6 +168,9 @@ def _distinct(texts: Any) -> list[str]:
 
 
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {"compression": compression_table}
+"""Those of the front page."""
+OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {"reading": reading_table, "fuzz": fuzz_table}
+"""Those of the benchmarks' own page."""
 
 
 def fill(text: str, tables: Mapping[str, str]) -> str:
@@ -182,7 +187,7 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 
 def make_tables() -> dict[str, str]:
     """Every table by name, from the results beside this file."""
-    return {name: make(load_rows(name)) for name, make in TABLES.items()}
+    return {name: make(load_rows(name)) for name, make in (TABLES | OTHER_TABLES).items()}
 
 
 # -- the picture -------------------------------------------------------------------------------------------------
@@ -359,9 +364,9 @@ def _draw_scores(axes: Any, rows: Sequence[Row], places: Mapping[tuple[str, str]
 def main() -> int:
     """Write the tables and the picture."""
     rows = load_rows("compression")
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text(), make_tables()))
-    print(f"wrote {readme.name}")
+    for readme in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        readme.write_text(fill(readme.read_text(), make_tables()))
+        print(f"wrote {readme.relative_to(ROOT)}")
     if rows:
         PICTURE.parent.mkdir(exist_ok=True)
         draw(rows, PICTURE)

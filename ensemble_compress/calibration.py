@@ -1,7 +1,8 @@
-"""The rows and labels that a user hands over, as the forest reads them."""
+"""What a user hands over: the model out of its pipeline, and the rows and labels as its forest reads them."""
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,64 @@ from numpy.typing import NDArray
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
+from ensemble_compress.readers import Unwrapped, load_model, read, unwrap
 
 LARGEST_NUMBER = 1e100
+
+
+class Teacher(NamedTuple):
+    """The model that is compressed.
+
+    Attributes
+    ----------
+    model : Any
+        As it was given; of a pipeline the last step.
+    forest : Forest
+        The model, read.
+    unwrapped : Unwrapped
+        What stood around it.
+    """
+
+    model: Any
+    forest: Forest
+    unwrapped: Unwrapped
+
+    @property
+    def trainable(self) -> Any:
+        """What clones can be made of; the forest, of which none can, where the model is frozen."""
+        return self.forest if self.unwrapped.is_frozen else self.model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of a report has to know of the steps around the model."""
+        notes = []
+        if self.unwrapped.before:
+            notes.append(
+                f"the model is the last step of a pipeline; the compressed model takes rows that {self.unwrapped.names}"
+                f" transformed: {self.unwrapped.how}"
+            )
+        if self.unwrapped.before and not self.unwrapped.is_frozen:
+            notes.append(f"{self.unwrapped.names} stayed as fitted, also where the model was trained again")
+        if self.unwrapped.is_frozen:
+            notes.append("the model is frozen: it was not trained again")
+        return tuple(notes)
+
+    def transform(self, X: Any) -> Any:
+        """Rows as the model takes them."""
+        return None if X is None else self.unwrapped.transform(X)
+
+
+def open_teacher(model: Any) -> Teacher:
+    """Anything that `read` takes, as a teacher.
+
+    Parameters
+    ----------
+    model : Any
+        A fitted model, a pipeline that ends in one, a Forest or a path.
+    """
+    held = load_model(model) if isinstance(model, str | os.PathLike) else model
+    found = unwrap(held)
+    return Teacher(model if found.model is held else found.model, read(found.model), found)
 
 
 def as_data(forest: Forest, X: Any, y: Any, weight: Any) -> Data:

@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from ensemble_compress.paths import STEPS, Key
 
-CAUTION = 0.5
+CAUTION = 1.0
 """Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
 
 
@@ -95,7 +95,7 @@ def within_tolerance(
     tolerance : float
         Largest loss of score.
     confidence : float, optional
-        None goes by the smoothed estimate and half of its standard error, because the smallest of many that pass is
+        None goes by the smoothed estimate and its standard error, because the smallest of many that pass is
         more often a lucky one than an unlucky one (accuracy and R2; other scorers don't tell their error). Otherwise candidates are tested from the largest down and the first
         failure ends it (fixed-sequence testing, Maurer, Hothorn and Lehmacher 1995), so that the probability of taking
         one that loses more is below `1 - confidence`, however many were tested.

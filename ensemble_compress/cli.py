@@ -5,6 +5,7 @@ code 2 is bad input, 1 a compression or a check that failed. What takes long to 
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from ensemble_compress import cli_output, displays
 from ensemble_compress._version import __version__
 from ensemble_compress.cli_output import is_watched, note, show, show_json
-from ensemble_compress.errors import BudgetError, EnsembleCompressError, ToolchainError
+from ensemble_compress.errors import BudgetError, EnsembleCompressError, PipelineWarning, ToolchainError
 
 FAILURES = (BudgetError, ToolchainError)
 """Errors that are not the input's fault: exit code 1. The others are: exit code 2."""
@@ -36,7 +37,8 @@ ModelArgument = Annotated[
     Path,
     typer.Argument(
         metavar="MODEL",
-        help="Model file: .json or .ubj (XGBoost), .txt (LightGBM), .skops (scikit-learn), .forest (ours).",
+        help="Model file: .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .tl (Treelite),"
+        " .skops (scikit-learn), .forest (ours).",
     ),
 ]
 DataOption = Annotated[
@@ -72,7 +74,9 @@ def command(function: Command) -> Command:
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
         try:
-            return function(*arguments, **options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PipelineWarning)  # the commands say it themselves
+                return function(*arguments, **options)
         except (EnsembleCompressError, OSError) as error:
             if SHOWS_TRACEBACK.get():
                 raise
@@ -152,9 +156,9 @@ def inspect(
 
         ensemble-compress inspect small.forest --dump 20
     """
-    from ensemble_compress import cli_files
+    from ensemble_compress import cli_models
 
-    opened = cli_files.open_model(model, trust_pickle)
+    opened = cli_models.open_last_step(model, trust_pickle)
     forest = opened.forest
     facts = cli_output.describe(model, forest)
     report = opened.held.report if opened.is_compressed else None
@@ -233,15 +237,15 @@ def compress(
         ensemble-compress compress forest.skops -d train.csv -t income --tolerance 0.01 --validation test.csv
     """
     import ensemble_compress as ec
-    from ensemble_compress import cli_files
+    from ensemble_compress import cli_files, cli_models
     from ensemble_compress.cli_steps import parse_steps
 
     outputs = output or []
     cli_files.check_outputs(outputs, target, name)
     chosen_steps = parse_steps(steps)
-    opened = cli_files.open_model(model, trust_pickle)
+    opened = cli_models.open_last_step(model, trust_pickle)
     columns = cli_files.Columns(target_column, weight_column, labels)
-    X, y, weight = cli_files.labelled_rows(data, columns, opened.forest)
+    X, y, weight = cli_files.labelled_rows(data, columns, opened)
     small = ec.compress(
         opened.forest if opened.is_compressed else opened.held,
         X,
@@ -253,7 +257,7 @@ def compress(
         max_bytes=max_bytes,
         target=target,
         steps=chosen_steps,
-        validation=cli_files.validation_rows(validation, columns, opened.forest),
+        validation=cli_files.validation_rows(validation, columns, opened),
         confidence=confidence,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -308,12 +312,12 @@ def export(
 
         ensemble-compress export model.txt -o model.so --verify
     """
-    from ensemble_compress import cli_files
+    from ensemble_compress import cli_files, cli_models
 
     cli_files.check_outputs([output], target, name)
-    small = cli_files.as_compressed(cli_files.open_model(model, trust_pickle))
+    opened = cli_models.open_last_step(model, trust_pickle)
     _write(
-        small,
+        cli_models.as_compressed(opened),
         output,
         target=target,
         name=name,
@@ -347,15 +351,14 @@ def predict(
 
         ensemble-compress predict model.txt -d rows.parquet | head
     """
-    from ensemble_compress import cli_files
+    from ensemble_compress import cli_files, cli_models
 
-    opened = cli_files.open_model(model, trust_pickle)
-    forest = opened.forest
+    opened = cli_models.open_model(model, trust_pickle)
     table = cli_files.open_table(data)
     if target_column is not None:
         table = table.drop(columns=cli_files.require_column(table, target_column, data))
-    margin = forest.margin(cli_files.rows(table, forest, data))
-    columns = cli_files.predictions(forest, margin, proba)
+    margin = opened.forest.margin(opened.transform(cli_files.rows(table, opened, data)))
+    columns = cli_files.predictions(opened.forest, margin, proba)
     cli_files.write_table(columns, output)
     if output is not None:
         note(f"wrote {output}, {len(margin):,} rows")
@@ -376,11 +379,11 @@ def compare(
 
         ensemble-compress compare model.json small.forest tiny.forest -d test.csv -t income
     """
-    from ensemble_compress import cli_files
+    from ensemble_compress import cli_files, cli_models
 
-    opened = [cli_files.open_model(path, trust_pickle) for path in models]
+    opened = [cli_models.open_model(path, trust_pickle) for path in models]
     columns = cli_files.Columns(target_column, labels=labels)
-    labelled = [cli_files.labelled_rows(data, columns, model.forest) for model in opened]
+    labelled = [cli_files.labelled_rows(data, columns, model) for model in opened]
     found = cli_output.compare(opened, labelled)
     if as_json:
         show_json(found)

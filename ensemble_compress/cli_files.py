@@ -1,4 +1,4 @@
-"""Files of the command line: models and tables in, predictions out, checked at the door with the file named."""
+"""Files of the command line: tables in, predictions out, checked at the door with the file named."""
 
 import os
 from collections.abc import Sequence
@@ -9,59 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import ensemble_compress as ec
+from ensemble_compress.cli_models import Model
 from ensemble_compress.errors import InputError, MissingPackageError, ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.predict import LINKS
-from ensemble_compress.readers import files
 from ensemble_compress.writers import check_export
 
 OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so")
 """Suffixes that a compressed model can be written to; the longest match counts."""
 
 FRAMES = 'pip install "ensemble-compress[frames]"'
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A model file that has been read: what it holds, and the forest inside."""
-
-    path: Path
-    held: Any
-    forest: Forest
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the file is one of ours."""
-        return self.path.suffix == ".forest"
-
-
-def open_model(path: Path, trust_pickle: bool = False) -> Model:
-    """Read a model file of any kind that the library knows.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its suffix says what it is.
-    trust_pickle : bool
-        Whether a pickle may be loaded, which runs code.
-    """
-    if path.suffix == ".forest":
-        held = ec.load(path)
-        return Model(path, held, held.forest)
-    held = files.load_model(path, trust_pickle=trust_pickle)
-    return Model(path, held, ec.read(held))
-
-
-def as_compressed(model: Model) -> Any:
-    """The model as a CompressedModel that answers as it does.
-
-    Parameters
-    ----------
-    model : Model
-        From `open_model`.
-    """
-    return model.held if model.is_compressed else ec.pack(model.held)
 
 
 def open_table(path: Path) -> Any:
@@ -137,19 +94,21 @@ def require_column(table: Any, name: str, path: Path) -> str:
     return name
 
 
-def rows(table: Any, forest: Forest, path: Path) -> Any:
+def rows(table: Any, model: Model, path: Path) -> Any:
     """The columns that the model reads, under the model's names; an array where it knows neither names nor levels.
+
+    A pipeline's own columns as they are: its steps transform them.
 
     Parameters
     ----------
     table : DataFrame
         The table, without target and weight.
-    forest : Forest
+    model : Model
         The model.
     path : Path
         The table's file, for messages.
     """
-    names = forest.feature_names
+    names = model.column_names
     if names is not None and not set(names) <= set(table.columns):
         underscored = table.set_axis([str(c).replace(" ", "_") for c in table.columns], axis=1)
         table = (
@@ -162,11 +121,14 @@ def rows(table: Any, forest: Forest, path: Path) -> Any:
         raise InputError(
             f"{path} lacks the column(s) {_some(lacking)} that the model was trained on; it has {_some(list(table.columns))}"
         )
-    if table.shape[1] != forest.n_features:
+    if table.shape[1] != model.n_columns:
         raise InputError(
-            f"{path} has {table.shape[1]} columns besides the target, and the model was trained on {forest.n_features}"
-            f" without storing their names; keep those {forest.n_features} columns, in the order of training"
+            f"{path} has {table.shape[1]} columns besides the target, and the model was trained on {model.n_columns}"
+            f" without storing their names; keep those {model.n_columns} columns, in the order of training"
         )
+    if model.is_pipeline:
+        return table if names is not None else table.to_numpy()
+    forest = model.forest
     _check_text(table, forest, path)
     if names is not None:
         return table.set_axis(list(names), axis=1)
@@ -238,7 +200,7 @@ class Columns:
     labels: str | None = None
 
 
-def labelled_rows(path: Path, columns: Columns, forest: Forest) -> tuple[Any, NDArray[Any], Any]:
+def labelled_rows(path: Path, columns: Columns, model: Model) -> tuple[Any, NDArray[Any], Any]:
     """(rows, labels, weights or None) from a file.
 
     Parameters
@@ -247,7 +209,7 @@ def labelled_rows(path: Path, columns: Columns, forest: Forest) -> tuple[Any, ND
         The table.
     columns : Columns
         Which columns are what.
-    forest : Forest
+    model : Model
         The model that will read the rows.
     """
     if columns.weight == columns.target:
@@ -255,12 +217,12 @@ def labelled_rows(path: Path, columns: Columns, forest: Forest) -> tuple[Any, ND
             f"column {columns.target!r} cannot be both the target and the weight; name two columns"
         )
     table = open_table(path)
-    y = targets(column(table, columns.target, path), forest, path, columns.labels)
+    y = targets(column(table, columns.target, path), model.forest, path, columns.labels)
     others = table.drop(columns=columns.target)
     if columns.weight is None:
-        return rows(others, forest, path), y, None
+        return rows(others, model, path), y, None
     weight = _numbers(column(table, columns.weight, path), path)
-    return rows(others.drop(columns=columns.weight), forest, path), y, weight
+    return rows(others.drop(columns=columns.weight), model, path), y, weight
 
 
 def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
@@ -271,7 +233,7 @@ def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
     return np.asarray(values, np.float64)
 
 
-def validation_rows(text: str | None, columns: Columns, forest: Forest) -> Any:
+def validation_rows(text: str | None, columns: Columns, model: Model) -> Any:
     """The value of `--validation`: None, a fraction, or the rows and labels of another table.
 
     Parameters
@@ -280,7 +242,7 @@ def validation_rows(text: str | None, columns: Columns, forest: Forest) -> Any:
         What was given.
     columns : Columns
         Which columns of that table are what.
-    forest : Forest
+    model : Model
         The model.
     """
     if text is None:
@@ -288,7 +250,7 @@ def validation_rows(text: str | None, columns: Columns, forest: Forest) -> Any:
     try:
         return float(text)
     except ValueError:
-        return labelled_rows(Path(text), columns, forest)[:2]
+        return labelled_rows(Path(text), columns, model)[:2]
 
 
 def _label_text(value: Any, known: dict[str, int]) -> str:

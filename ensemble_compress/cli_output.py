@@ -102,7 +102,7 @@ def compare(models: Sequence[Any], labelled: Sequence[tuple[Any, Any, Any]]) -> 
         )
     from ensemble_compress import measure, sizes
 
-    rows = {str(m.path): m.forest.rows(X) for m, (X, _, _) in zip(models, labelled, strict=True)}
+    rows = {str(m.path): m.forest.rows(m.transform(X)) for m, (X, _, _) in zip(models, labelled, strict=True)}
     timed = {str(m.path): measure.speed_us({"it": m.forest.predict}, rows[str(m.path)])["it"] for m in models}
     found = {}
     for model, (_, y, _) in zip(models, labelled, strict=True):

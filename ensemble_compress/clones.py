@@ -20,6 +20,7 @@ from ensemble_compress.data import Data
 from ensemble_compress.errors import EnsembleCompressError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
+from ensemble_compress.readers.kinds import find_base
 
 Rows = NDArray[np.intp]
 
@@ -73,7 +74,8 @@ class Clone:
         """Whether each of its trees left rows out that are known."""
         if not getattr(self.model, "bootstrap", False) or not hasattr(self.model, "estimators_samples_"):
             return False
-        return self.forest.divisor == self.forest.n_trees == len(self.model.estimators_)
+        is_mean = self.forest.link == "identity" and self.forest.divisor == self.forest.n_trees
+        return is_mean and self.forest.n_trees == len(self.model.estimators_)
 
 
 def can_be_cloned(task: Task) -> bool:
@@ -95,7 +97,7 @@ def train_on(task: Task, rows: Rows) -> Clone:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             X, y = _safe_indexing(task.X, rows), _safe_indexing(task.y, rows)
-            model = clone(task.model).fit(X, y, **weight)
+            model = _train(task.model, X, y, **weight)
         forest = read(model)
     except EnsembleCompressError:
         raise
@@ -106,6 +108,16 @@ def train_on(task: Task, rows: Rows) -> Clone:
     if (len(forest.category_sets.start) > 1) != (len(task.forest.category_sets.start) > 1):
         raise CloneError("its categories were named in a call of fit that is not known here")
     return Clone(model, forest)
+
+
+def _train(teacher: Any, X: Any, y: Any, **weight: Any) -> Any:
+    """The teacher, trained anew. CatBoost's cannot all be cloned, and would print and leave a folder of logs."""
+    if find_base(teacher, "catboost", ("CatBoost",)) is None:
+        return clone(teacher).fit(X, y, **weight)
+    parameters = teacher.get_params() | {"allow_writing_files": False}
+    kind = type(teacher)
+    model = kind(parameters) if kind.__name__ == "CatBoost" else kind(**parameters)
+    return model.fit(X, y, logging_level="Silent", **weight)
 
 
 def _same_outputs(forest: Forest, teacher: Forest) -> bool:

@@ -1,12 +1,13 @@
 """`compress`, `Compressor` and `pack`: the door to a compression; what happens behind it is in `run`."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemble_compress.errors import InputError, ParameterError
+from ensemble_compress.errors import InputError, ParameterError, PipelineWarning
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.run import Run
 from ensemble_compress.writers import TARGETS
@@ -33,7 +34,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
@@ -132,7 +133,13 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_is_fitted"):
             raise InputError("this Compressor has no rows to judge by yet; call fit(X, y) first")
         _check_parameters(self)
-        return Run(self, model).result()
+        return self._compress(model)
+
+    def _compress(self, model: Any) -> CompressedModel:
+        run = Run(self, model)
+        if run.source.unwrapped.before:
+            warnings.warn(run.source.unwrapped.describe(), PipelineWarning, stacklevel=3)
+        return run.result()
 
 
 def compress(
@@ -143,7 +150,8 @@ def compress(
     Parameters
     ----------
     model : fitted estimator, booster, Forest or path
-        The teacher; whatever `ensemble_compress.read` takes.
+        The teacher; whatever `ensemble_compress.read` takes. Of a pipeline the last step is compressed, judged by rows that the
+        other steps transformed; the compressed model takes transformed rows.
     X : array-like of shape (n_rows, n_features) or DataFrame, optional
         The rows that it was trained on.
     y : array-like of shape (n_rows,), optional
@@ -162,6 +170,11 @@ def compress(
     BudgetError
         Nothing that was found fits `max_bytes`; `.nearest` is the smallest.
 
+    Warns
+    -----
+    PipelineWarning
+        The model is the last step of a pipeline, and the steps before it stay outside.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
@@ -177,7 +190,7 @@ def compress(
         raise ParameterError(
             f"compress has no argument {unknown[0]!r}; expected one of {', '.join(Compressor().get_params())}"
         )
-    return Compressor(**options).fit(X, y, sample_weight).compress(model)
+    return Compressor(**options).fit(X, y, sample_weight)._compress(model)
 
 
 def pack(model: Any) -> CompressedModel:

@@ -1,4 +1,4 @@
-"""Every error that this library raises on purpose, in one family.
+"""Every error that this library raises on purpose, in one family, and its one warning.
 
     EnsembleCompressError
     |- InputError            (ValueError)   rows, labels or weights that do not fit the model
@@ -10,9 +10,12 @@
     |- MissingPackageError   (ImportError)  an optional package is not installed; the message says how to
     `- ToolchainError        (RuntimeError) no compiler, or the compiler failed
 
+    PipelineWarning          (UserWarning)  a model was read out of a pipeline whose other steps stay outside
+
 A message says what was expected, what was found, where, and what to do.
 """
 
+import textwrap
 from typing import Any
 
 
@@ -67,9 +70,34 @@ class BudgetError(EnsembleCompressError, ValueError):
         return type(self), (self.args[0], self.nearest, self.required_bytes)
 
 
+class PipelineWarning(UserWarning):
+    """A model was read out of a pipeline; its steps before the model stay outside, and rows must pass them first.
+
+    Not an error: to say that this is known, pass the last step, or filter the category.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from ensemble_compress.errors import PipelineWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", PipelineWarning)
+    """
+
+
 class MissingPackageError(EnsembleCompressError, ImportError):
     """An optional package is needed and not installed."""
 
 
 class ToolchainError(EnsembleCompressError, RuntimeError):
     """A compiler is missing or has failed."""
+
+
+def in_short(error: object) -> str:
+    """The text of somebody else's error, fit to be part of ours: short, on one line, and only what can be encoded.
+
+    Parameters
+    ----------
+    error : object
+        An exception, or a text from a file.
+    """
+    return textwrap.shorten(str(error).encode("utf-8", "backslashreplace").decode(), 200)

@@ -3,6 +3,7 @@
 The estimator inside checks X and y as it always does; what is fitted here answers through the compressed model alone.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemble_compress.compressor import Compressor
-from ensemble_compress.errors import InputError, UnsupportedModelError
+from ensemble_compress.errors import InputError, PipelineWarning, UnsupportedModelError
+from ensemble_compress.readers import unwrap, weight_parameter
 from ensemble_compress.report import Report
 
 N_TREES = 30
@@ -83,8 +85,8 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         compressor = Compressor(**{name: getattr(self, name) for name in Compressor().get_params()})
         compressor.fit(X, y, sample_weight)
         teacher = self._teacher()
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if weight and not has_fit_parameter(teacher, "sample_weight"):
+        name = None if sample_weight is None else weight_parameter(teacher)
+        if sample_weight is not None and name is None:
             raise InputError(
                 f"{type(teacher).__name__}.fit takes no sample_weight; leave it out or use another estimator"
             )
@@ -92,10 +94,13 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: pass fit(X, y)"
             )
-        self.estimator_ = clone(teacher).fit(X, y, **weight)
+        self.estimator_ = clone(teacher).fit(X, y, **({} if name is None else {name: sample_weight}))
         self._check_kind()
         validate_data(self, X, y, skip_check_array=True)
-        self.compressed_ = compressor.compress(self.estimator_)
+        with warnings.catch_warnings():
+            # The steps of a pipeline stay in `estimator_`, and predictions pass them.
+            warnings.simplefilter("ignore", PipelineWarning)
+            self.compressed_ = compressor.compress(self.estimator_)
         return self
 
     @property
@@ -112,14 +117,18 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         X : array-like of shape (n_rows, n_features) or DataFrame
             Rows.
         """
-        self._check_rows(X)
-        return self.compressed_.predict(X)
+        rows = self._rows(X)
+        return self.compressed_.predict(rows)
 
-    def _check_rows(self, X: Any) -> None:
-        """scikit-learn's checks of names and number of features; the forest makes all others."""
+    def _rows(self, X: Any) -> Any:
+        """Rows as the compressed model takes them, after scikit-learn's checks of names and number of features.
+
+        The forest makes all other checks. What stands before the model in a pipeline transforms the rows.
+        """
         check_is_fitted(self)
         if getattr(X, "ndim", 2) == 2:
             validate_data(self, X, skip_check_array=True, reset=False)
+        return unwrap(self.estimator_).transform(X)
 
     def _teacher(self) -> Any:
         raise NotImplementedError
@@ -134,7 +143,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     Parameters
     ----------
     estimator : estimator, optional
-        Any classifier that `ensemble_compress.read` takes; default ``ExtraTreesClassifier(30)``.
+        Any classifier that `ensemble_compress.read` takes, also as the last step of a pipeline; default ``ExtraTreesClassifier(30)``.
     tolerance : float, optional
         The largest loss of score allowed, in the score's own units; 0.005 where neither it nor `max_bytes` nor a list of
         steps is given.
@@ -149,7 +158,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
@@ -165,7 +174,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     estimator_ : estimator
         The teacher, trained on all rows.
     compressed_ : CompressedModel
-        What predicts; `compressed_.export(path)` writes it.
+        What predicts; `compressed_.export(path)` writes it. Of a pipeline it is the last step, and takes transformed rows.
     report_ : Report
         What compression did.
     classes_ : ndarray of shape (n_classes,)
@@ -195,8 +204,8 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
         X : array-like of shape (n_rows, n_features) or DataFrame
             Rows.
         """
-        self._check_rows(X)
-        return self.compressed_.predict_proba(X)  # type: ignore[no-any-return]
+        rows = self._rows(X)
+        return self.compressed_.predict_proba(rows)  # type: ignore[no-any-return]
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -223,7 +232,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     Parameters
     ----------
     estimator : estimator, optional
-        Any regression model that `ensemble_compress.read` takes; default ``ExtraTreesRegressor(30)``.
+        Any regression model that `ensemble_compress.read` takes, also as the last step of a pipeline; default ``ExtraTreesRegressor(30)``.
     tolerance : float, optional
         The largest loss of score allowed, in the score's own units; 0.005 where neither it nor `max_bytes` nor a list of
         steps is given.
@@ -238,7 +247,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     target : str
         What the model has to run on.
     confidence : float, optional
-        None chooses by the cross-validated estimate and half its standard error; 0.95 the smallest model whose loss
+        None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
         is below `tolerance` with that probability.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
@@ -254,7 +263,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     estimator_ : estimator
         The teacher, trained on all rows.
     compressed_ : CompressedModel
-        What predicts; `compressed_.export(path)` writes it.
+        What predicts; `compressed_.export(path)` writes it. Of a pipeline it is the last step, and takes transformed rows.
     report_ : Report
         What compression did.
     n_features_in_ : int

@@ -24,9 +24,11 @@ from ensemble_compress.nodes import (
     check,
     distinct_rows,
     frozen,
+    keep_some,
     renumber,
     same,
     take_sets,
+    take_trees,
     to_text,
 )
 
@@ -36,7 +38,7 @@ class Forest:
     """A tree ensemble as arrays.
 
     The margin of a row is `(bias + the sum of its leaves, tree after tree) / divisor`, summed in the dtype of
-    `values`; the prediction is the link of the margin.
+    `values`, the bias first or last; the prediction is the link of the margin.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ class Forest:
     values : ndarray of shape (n_values, width) float32 or float64
         Leaf values; width is 1 or n_outputs.
     bias : ndarray of shape (n_outputs,)
-        What the sums start from; the dtype of `values`.
+        What the sums start from, or end with; the dtype of `values`.
     n_features : int
         Columns of X.
     divisor : float
@@ -68,6 +70,10 @@ class Forest:
         Names of the columns of X.
     categories : tuple, optional
         For each feature the levels of a DataFrame's column behind its codes, or None.
+    tie_class : {0, 1}
+        The class of a margin of exactly zero, where one output tells two classes.
+    bias_last : bool
+        Whether the sums start from 0 and the bias is added to the sum of all trees: it rounds otherwise.
 
     Raises
     ------
@@ -93,6 +99,8 @@ class Forest:
     handles_nan: bool = True
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
+    tie_class: int = 0
+    bias_last: bool = False
 
     def __post_init__(self) -> None:
         def freeze(name: str, value: Any) -> None:
@@ -245,8 +253,10 @@ class Forest:
         """
         rows = self.rows(X)
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
-        out[:] = self.bias
+        out[:] = 0 if self.bias_last else self.bias
         predict.add_margins(self._plan, rows, out, n_jobs)
+        if self.bias_last:
+            out += self.bias
         if self.divisor != 1.0:
             out /= self.values.dtype.type(self.divisor)
         return out
@@ -260,11 +270,12 @@ class Forest:
         return answer[:, 0] if self.n_outputs == 1 else answer
 
     def decide(self, margin: NDArray[Any]) -> NDArray[np.intp]:
-        """The class code of each row of margins: the largest wins, the lower code among equals."""
+        """The class code of each row of margins: the largest wins, the lower code (a lone zero: `tie_class`) among equals."""
         if self.n_outputs > 1:
             return np.asarray(margin.argmax(axis=1), np.intp)
         has_two = self.classes is not None and len(self.classes) == 2
-        return np.asarray((margin[:, 0] > 0) & has_two, np.intp)
+        is_second = margin[:, 0] >= 0 if self.tie_class else margin[:, 0] > 0
+        return np.asarray(is_second & has_two, np.intp)
 
     def predict_proba(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """The probability of each class, shape (n_rows, n_classes).
@@ -306,12 +317,7 @@ class Forest:
         """
         index = np.asarray(trees)
         chosen = np.arange(self.n_trees)[index if index.size else []]
-        lengths = np.diff(self.tree_start)[chosen]
-        start = np.concatenate([[0], np.cumsum(lengths)])
-        shift = np.repeat(self.tree_start[chosen] - start[:-1], lengths)
-        old = np.arange(start[-1]) + shift
-        nodes = Nodes(*(array[old] for array in self.nodes))
-        nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - shift, -1))
+        nodes, start = take_trees(self.nodes, self.tree_start, chosen)
         return self._with_nodes(nodes, start, self.tree_output[chosen])
 
     def replace_subtrees(self, nodes: Any, values: Any) -> "Forest":
@@ -350,23 +356,10 @@ class Forest:
         leaf : ndarray of shape (n_nodes,) int32, optional
             The row of `values` of each node that is a leaf afterwards, -1 at the splits; as before where None.
         """
-        leaf = self.nodes.leaf if leaf is None else leaf
-        place: NDArray[np.intp] = np.cumsum(keep) - keep
-        old: Any = np.flatnonzero(keep)
-        is_leaf = leaf[old] >= 0
-        nodes = Nodes(*(array[old] for array in self.nodes))
-        nodes = nodes._replace(
-            feature=np.where(is_leaf, -1, nodes.feature),
-            threshold=np.where(is_leaf, 0.0, nodes.threshold),
-            right=np.where(is_leaf, -1, place[self.nodes.right[old]]),
-            nan_left=nodes.nan_left & ~is_leaf,
-            category_set=np.where(is_leaf, -1, nodes.category_set),
-            leaf=leaf[old],
-        )
-        start = np.append(place, len(old))[self.tree_start]
-        stays = np.diff(start) > 0
-        start = np.append(start[:-1][stays], len(old))
-        return self._with_nodes(nodes, start, self.tree_output[stays])
+        nodes = keep_some(self.nodes, keep, self.nodes.leaf if leaf is None else leaf)
+        start = np.append(0, np.cumsum(keep))[self.tree_start]
+        stays = np.append(np.diff(start) > 0, True)
+        return self._with_nodes(nodes, start[stays], self.tree_output[stays[:-1]])
 
     def with_values(self, values: NDArray[Any], bias: NDArray[Any] | None = None, **others: Any) -> "Forest":
         """The same trees with one row of `values` for each leaf, in the order of the leaves.

@@ -6,6 +6,7 @@ one row only), the answer is None.
 
 import os
 import pickle
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -257,8 +258,8 @@ def teacher_bytes(model: Any, forest: Forest) -> dict[str, int | None]:
     -------
     dict
         `pickle` (None for a file and for what cannot be pickled), `library_file` (the file itself, XGBoost's UBJSON,
-        LightGBM's text; None where the library has no format of its own), `plain_c_tables` (the tables that everybody
-        starts from) and `c_tables` (ours, of the model as it is).
+        LightGBM's text, CatBoost's .cbm, Treelite's checkpoint; None where the library has no format of its own),
+        `plain_c_tables` (the tables that everybody starts from) and `c_tables` (ours, of the model as it is).
     """
     return {
         "pickle": None if _is_path(model) else pickle_bytes(model),
@@ -279,7 +280,7 @@ def pickle_bytes(model: Any) -> int | None:
     counter = _ByteCounter()
     try:
         pickle.Pickler(counter, protocol=pickle.HIGHEST_PROTOCOL).dump(model)
-    except (pickle.PicklingError, TypeError, AttributeError):
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
         return None
     return counter.n_bytes
 
@@ -303,11 +304,18 @@ def _is_path(model: Any) -> bool:
 def _library_bytes(model: Any) -> int | None:
     if _is_path(model):
         return os.path.getsize(model)
+    if hasattr(model, "calc_leaf_indexes"):
+        with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as folder:
+            path = os.path.join(folder, "model.cbm")
+            model.save_model(path, format="cbm")
+            return os.path.getsize(path)
     booster = model.get_booster() if hasattr(model, "get_booster") else getattr(model, "booster_", model)
     if hasattr(booster, "save_raw"):
         return len(booster.save_raw("ubj"))
     if hasattr(booster, "model_to_string"):
         return len(booster.model_to_string().encode())
+    if hasattr(booster, "serialize_bytes"):
+        return len(booster.serialize_bytes())
     return None
 
 

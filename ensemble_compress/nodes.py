@@ -65,7 +65,7 @@ FAULTS = {
     structure.BAD_END: "the tree does not end at its last node",
     structure.BAD_FEATURE: "it tests a feature that the model does not have",
     structure.BAD_VALUE: "it names a row of leaf values that does not exist (or a split names one)",
-    structure.BAD_SET: "it names a category set that does not exist",
+    structure.BAD_SET: "it names a category set that does not exist (or a leaf names one)",
     structure.BAD_THRESHOLD: "its threshold is NaN",
 }
 
@@ -91,18 +91,17 @@ def check(forest: Any) -> None:
         "divisor must be finite and positive": bool(np.isfinite(forest.divisor)) and forest.divisor > 0,
         f"link must be one of {', '.join(predict.LINKS)}": forest.link in predict.LINKS,
         "x_dtype must be float32 or float64": forest.x_dtype in ("float32", "float64"),
-        f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": 0
-        <= forest.n_features
-        < walk.MAX_FEATURES,
+        f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": isinstance(
+            forest.n_features, int | np.integer
+        )
+        and 0 <= forest.n_features < walk.MAX_FEATURES,
         "classes must fit the outputs": forest.classes is None
         or len(forest.classes) == n_outputs
         or (n_outputs == 1 and len(forest.classes) == 2),
-        "feature_names must have an entry a feature": forest.feature_names is None
-        or len(forest.feature_names) == forest.n_features,
-        "categories must have an entry a feature": forest.categories is None
-        or len(forest.categories) == forest.n_features,
+        "tie_class must be 0 or 1": forest.tie_class in (0, 1),
+        "cover must be finite": bool(np.isfinite(forest.nodes.cover).all()),
     }
-    for rule, holds in rules.items():
+    for rule, holds in (rules | _column_rules(forest)).items():
         if not holds:
             raise ForestError(f"not a forest: {rule}")
     lowest = 0 if forest.values.shape[1] == 1 and n_outputs > 1 else -1
@@ -129,6 +128,36 @@ def check(forest: Any) -> None:
         raise ForestError(f"not a forest: {where}: {FAULTS[fault]}")
 
 
+def _column_rules(forest: Any) -> dict[str, bool]:
+    """What must be true of the columns' names and levels."""
+    return {
+        "feature_names must have an entry a feature": forest.feature_names is None
+        or len(forest.feature_names) == forest.n_features,
+        "feature_names must be texts": forest.feature_names is None
+        or all(isinstance(name, str) and _is_plain(name) for name in forest.feature_names),
+        "categories must have an entry a feature": forest.categories is None
+        or len(forest.categories) == forest.n_features,
+        "categories must be numbers, texts or truth values, each once": forest.categories is None
+        or all(levels is None or _are_levels(levels) for levels in forest.categories),
+    }
+
+
+def _are_levels(levels: Any) -> bool:
+    """Whether a column of a DataFrame can be looked up in `levels`."""
+    return all(map(_is_plain, levels)) and len(set(levels)) == len(levels)
+
+
+def _is_plain(level: Any) -> bool:
+    """Whether `level` is None, a number, a truth value, or a text that can be encoded: JSON can spell halves of characters."""
+    if not isinstance(level, str):
+        return level is None or isinstance(level, bool | int | float | np.generic)
+    try:
+        level.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def frozen(array: Any, dtype: Any) -> NDArray[Any]:
     """A read-only contiguous array of its own."""
     given = np.asarray(array)
@@ -141,6 +170,34 @@ def frozen(array: Any, dtype: Any) -> NDArray[Any]:
     copy = np.array(given, dtype=dtype, order="C")
     copy.setflags(write=False)
     return copy
+
+
+def take_trees(
+    nodes: Nodes, tree_start: NDArray[np.int32], trees: NDArray[np.intp]
+) -> tuple[Nodes, NDArray[np.int64]]:
+    """(the nodes of the chosen trees, where those trees start)."""
+    lengths = np.diff(tree_start)[trees]
+    start = np.append(0, np.cumsum(lengths, dtype=np.int64))
+    shift = np.repeat(tree_start[trees] - start[:-1], lengths)
+    old = np.arange(start[-1]) + shift
+    taken = Nodes(*(array[old] for array in nodes))
+    return taken._replace(right=np.where(taken.right >= 0, taken.right - shift, -1)), start
+
+
+def keep_some(nodes: Nodes, keep: NDArray[np.bool_], leaf: NDArray[np.int32]) -> Nodes:
+    """The nodes that stay; `leaf` says of every node which row of values it has afterwards, -1 at a split."""
+    place: NDArray[np.intp] = np.cumsum(keep) - keep
+    old: Any = np.flatnonzero(keep)
+    is_leaf = leaf[old] >= 0
+    kept = Nodes(*(array[old] for array in nodes))
+    return kept._replace(
+        feature=np.where(is_leaf, -1, kept.feature),
+        threshold=np.where(is_leaf, 0.0, kept.threshold),
+        right=np.where(is_leaf, -1, place[nodes.right[old]]),
+        nan_left=kept.nan_left & ~is_leaf,
+        category_set=np.where(is_leaf, -1, kept.category_set),
+        leaf=leaf[old],
+    )
 
 
 def renumber(index: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

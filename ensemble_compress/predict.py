@@ -45,7 +45,8 @@ def as_rows(
     feature_names : sequence of str, optional
         The model's names of its columns.
     categories : sequence, optional
-        For each feature the levels behind its codes, or None where a feature holds numbers already.
+        For each feature the levels behind its codes, or None where a feature holds numbers already. A whole number
+        in a column whose levels are texts stands for its text.
     handles_nan : bool
         Whether the model has a rule for missing values.
 
@@ -131,17 +132,33 @@ def _read_frame(
     for f in range(n_features):
         column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
         if levels is not None:
-            if getattr(column.dtype, "categories", column).dtype == bool and not isinstance(levels[0], bool):
+            if getattr(column.dtype, "categories", column).dtype == bool and not (
+                len(levels) and isinstance(levels[0], bool)
+            ):
                 # scikit-learn writes the levels of a column of truth values as the numbers 0 and 1.
                 column = column.astype(object).map({False: 0, True: 1})
-            codes = pd.Index(list(levels)).get_indexer(column).astype(np.float64)
-            columns.append(np.where(codes < 0, np.nan, codes))
+            columns.append(_codes_of(column, levels))
         elif isinstance(column.dtype, pd.CategoricalDtype):
             codes = column.cat.codes.to_numpy().astype(np.float64)
             columns.append(np.where(codes < 0, np.nan, codes))
         else:
             columns.append(_numbers_of(column))
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+
+
+def _codes_of(column: Any, levels: Sequence[Any]) -> NDArray[np.float64]:
+    """The place of each value among the levels, NaN where it has none; a whole number is found as its text too."""
+    import pandas as pd
+
+    index = pd.Index(list(levels))
+    codes = index.get_indexer(column).astype(np.float64)
+    lost = np.flatnonzero(codes < 0)
+    if len(lost) and len(levels) and isinstance(levels[0], str):
+        # To CatBoost 3 and "3" are one category; the other libraries have no text where they had numbers.
+        whole = (int, np.integer, np.bool_)
+        spelled = [str(value) if isinstance(value, whole) else value for value in column.iloc[lost]]
+        codes[lost] = index.get_indexer(pd.Index(spelled, dtype=object))
+    return np.where(codes < 0, np.nan, codes)
 
 
 def _numbers_of(column: Any) -> NDArray[Any]:
@@ -252,13 +269,35 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _softmax(margin: NDArray[Any]) -> NDArray[Any]:
-    powers = np.exp(margin - margin.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    powers = _exponential(margin - margin.max(axis=1, keepdims=True))
+    # XGBoost too adds up its float32 powers in double precision.
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True, dtype=np.float64).astype(margin.dtype))
 
 
 def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
+    """Of float32 the nearest one, as a C library finds it; NumPy's own is up to three units off."""
     with np.errstate(over="ignore"):
-        return np.asarray(np.exp(margin))
+        return np.asarray(np.exp(margin, dtype=np.float64).astype(margin.dtype))
+
+
+def _sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
+    # XGBoost, whose margins are float32, lets none of them fall below this.
+    lowest = np.float32(-88.7) if margin.dtype == np.float32 else -np.inf
+    return np.asarray(expit(np.maximum(margin, lowest)))
+
+
+def _signed_square(margin: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(margin * np.abs(margin))
+
+
+def _samme(margin: NDArray[Any]) -> NDArray[Any]:
+    return _softmax(margin / max(margin.shape[1] - 1, 1))
+
+
+def _isolation(margin: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(-(2.0**-margin))
 
 
 def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
@@ -280,13 +319,20 @@ def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
 
 LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "identity": lambda margin: margin,
-    "sigmoid": lambda margin: np.asarray(expit(margin)),
+    "sigmoid": _sigmoid,
     "sigmoid2": lambda margin: np.asarray(expit(2 * margin)),
     "softmax": _softmax,
     "exp": _exponential,
     "softplus": lambda margin: np.logaddexp(0, margin),
+    "signed_square": _signed_square,
+    "step": lambda margin: np.asarray((margin > 0).astype(margin.dtype)),
+    "samme": _samme,
+    "isolation": _isolation,
 }
 """From margins of shape (n_rows, n_outputs) to predictions of the same shape and dtype.
 
-`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss.
+`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss; `signed_square`, the square with the
+margin's sign, that of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0, that of XGBoost's `binary:hinge`.
+`samme`, AdaBoost's, is the softmax of the margins divided by one less than their number. `isolation`, an isolation
+forest's score, is -2 to the power of -margin.
 """

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress import displays, measure, sizes
 from ensemble_compress.data import Data
-from ensemble_compress.errors import MissingPackageError, ModelFileError
+from ensemble_compress.errors import MissingPackageError, ModelFileError, in_short
 from ensemble_compress.forest import Forest
 
 
@@ -198,9 +198,9 @@ class Report:
             if score is not None and len(score) != 2:
                 raise ValueError(f"{len(score)} scores instead of two")
             str(report)  # every value that is shown has the kind that it should have
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise ModelFileError(
-                f"the report in the file is damaged ({type(error).__name__}: {error}); expected what Report.to_dict gives"
+                f"the report in the file is damaged ({type(error).__name__}: {in_short(error)}); expected what Report.to_dict gives"
             ) from error
         return report
 

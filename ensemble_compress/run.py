@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
-from ensemble_compress.calibration import as_data, indexable
+from ensemble_compress.calibration import as_data, indexable, open_teacher
 from ensemble_compress.choice import Outlook, Verdict, choose, smoothed
 from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
 from ensemble_compress.data import Data
@@ -27,7 +27,6 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.paths import SHARED, Candidate, Key, Made, Stop, auto_path, list_path, stage_key
-from ensemble_compress.readers import read
 from ensemble_compress.report import PathPoint, Step, make_report
 
 DEFAULT_TOLERANCE = 0.005
@@ -49,18 +48,17 @@ class Run:
 
     def __init__(self, options: Any, model: Any) -> None:
         self.options = options
-        self.model = model
-        self.teacher = read(model)
+        self.source = open_teacher(model)
+        self.model, self.teacher = self.source.model, self.source.forest
         seed = options.random_state
         self.seed = (
             int(check_random_state(seed).randint(2**31 - 1))
             if not isinstance(seed, (int, np.integer))
             else int(seed)
         )
-        self.data = (
-            None if options._X is None else as_data(self.teacher, options._X, options._y, options._weight)
-        )
-        self.X, self.y = indexable(options._X, self.teacher.feature_names), indexable(options._y)
+        X = self.source.transform(options._X)
+        self.data = None if X is None else as_data(self.teacher, X, options._y, options._weight)
+        self.X, self.y = indexable(X, self.teacher.feature_names), indexable(options._y)
         self._drop_rows_that_do_not_count()
         has_goal = options.max_bytes is not None or not isinstance(options.steps, str)
         self.tolerance = (
@@ -139,7 +137,7 @@ class Run:
             reference="in-sample",
             max_bytes=self.options.max_bytes,
             target=self.options.target,
-            notes=notes,
+            notes=(*self.source.notes, *notes),
         )
         budget = self.options.max_bytes
         model = CompressedModel(forest, report)
@@ -218,9 +216,9 @@ class Run:
     def _rounds(self) -> Rounds:
         options, data = self.options, self.data
         assert data is not None
-        task = Task(self.model, self.teacher, data, self.X, self.y, self.seed, options.n_jobs)
+        task = Task(self.source.trainable, self.teacher, data, self.X, self.y, self.seed, options.n_jobs)
         if isinstance(options.validation, (tuple, list)):
-            X_val, y_val = options.validation
+            X_val, y_val = self.source.transform(options.validation[0]), options.validation[1]
             if data.y is not None and y_val is None:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
             return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
@@ -341,7 +339,7 @@ class Run:
             target=self.options.target,
             steps=tuple(steps),
             path=path,
-            notes=rounds.notes,
+            notes=(*self.source.notes, *rounds.notes),
         )
         return CompressedModel(forest, report)
 

@@ -63,12 +63,12 @@ def leaves(forest: Any, X: Any) -> np.ndarray:
 
 
 def margins(forest: Any, X: Any) -> np.ndarray:
-    """(bias + the leaves in tree order) / divisor, every step rounded to the dtype of the values."""
+    """(bias + the leaves in tree order) / divisor, every step rounded to the dtype of the values; the bias may come last."""
     number = forest.values.dtype.type
     ends = leaves(forest, X)
     answer = np.empty((len(ends), len(forest.bias)), forest.values.dtype)
     for i, row in enumerate(ends.tolist()):
-        sums = [number(b) for b in forest.bias]
+        sums = [number(0) if forest.bias_last else number(b) for b in forest.bias]
         for t, j in enumerate(row):
             value = forest.values[int(forest.nodes.leaf[j])]
             column = int(forest.tree_output[t])
@@ -76,6 +76,8 @@ def margins(forest: Any, X: Any) -> np.ndarray:
                 sums[column] = number(sums[column] + value[0])
             else:
                 sums = [number(s + v) for s, v in zip(sums, value, strict=True)]
+        if forest.bias_last:
+            sums = [number(s + b) for s, b in zip(sums, forest.bias, strict=True)]
         answer[i] = [number(s / number(forest.divisor)) for s in sums]
     return answer
 
@@ -95,21 +97,37 @@ def exponential(m: float) -> float:
         return math.inf
 
 
+def isolation(m: float) -> float:
+    try:
+        return -math.pow(2.0, -m)
+    except OverflowError:
+        return -math.inf
+
+
 ONE_BY_ONE = {
     "identity": lambda m: m,
     "sigmoid": sigmoid,
     "sigmoid2": lambda m: sigmoid(2 * m),
     "exp": exponential,
     "softplus": softplus,
+    "signed_square": lambda m: math.copysign(m * m, m),
+    "step": lambda m: 1.0 if m > 0 else 0.0,
+    "isolation": isolation,
 }
 
 
 def link(name: str, margin: list[float]) -> list[float]:
     """The prediction from one row of margins, in double precision."""
+    if name == "samme":
+        return link("softmax", [m / max(len(margin) - 1, 1) for m in margin])
     if name == "softmax":
         powers = [math.exp(m - max(margin)) for m in margin]
         return [p / math.fsum(powers) for p in powers]
     return [ONE_BY_ONE[name](m) for m in margin]
+
+
+def side_of_zero(forest: Any, margin: float) -> int:
+    return int(forest.tie_class) if margin == 0 else int(margin > 0)
 
 
 def class_codes(forest: Any, margin: np.ndarray) -> list[int]:
@@ -117,7 +135,7 @@ def class_codes(forest: Any, margin: np.ndarray) -> list[int]:
     codes = []
     for row in margin.tolist():
         if len(row) == 1:
-            codes.append(int(row[0] > 0) if len(forest.classes) == 2 else 0)
+            codes.append(side_of_zero(forest, row[0]) if len(forest.classes) == 2 else 0)
         else:
             codes.append(row.index(max(row)))
     return codes

@@ -74,6 +74,8 @@ def forests(
         category_sets=make_sets(sets) if sets else NO_SETS,
         handles_nan=draw(st.booleans()) if handles_nan is None else handles_nan,
         feature_names=draw(st.sampled_from([None, tuple(f"column {f}" for f in range(n_features))])),
+        tie_class=draw(st.integers(0, 1)),
+        bias_last=len(shapes) % 2 == 0,
     )
 
 

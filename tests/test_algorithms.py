@@ -29,6 +29,7 @@ from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError, ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes, make_sets
+from ensemble_compress.predict import LINKS
 
 EXAMPLES: tuple[Any, ...] = (
     ClipLeaves(),
@@ -165,7 +166,7 @@ def test_trained_models_keep_the_contract(algorithm: Any, name: str) -> None:
 
 
 @every_example
-@pytest.mark.parametrize("link", ["identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus"])
+@pytest.mark.parametrize("link", tuple(LINKS))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [None, np.array(["no", "yes"])])
 @pytest.mark.parametrize("n_rows", [1, 8])

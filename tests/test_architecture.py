@@ -17,7 +17,7 @@ import ensemble_compress
 
 FLOORS: list[set[str]] = [
     {"errors", "_version", "engines"},
-    {"predict", "nodes"},
+    {"predict", "nodes", "archive"},
     {"forest", "network", "data"},
     {"sizes", "tables", "fixed_point", "distinct"},
     {"readers", "algorithms", "writers"},

@@ -246,6 +246,9 @@ def test_the_readme_shows_the_results_that_lie_here():
     text = (ROOT / "README.md").read_text()
     assert re.findall("<!-- table: ([a-z]+) -->", text) == list(report.TABLES)
     assert report.fill(text, report.make_tables()) == text, "run python benchmarks/report.py"
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    assert re.findall("<!-- table: ([a-z]+) -->", text) == list(report.OTHER_TABLES)
+    assert report.fill(text, report.make_tables()) == text, "run python benchmarks/report.py"
 
 
 def test_the_results_are_of_full_models_at_commits_that_can_be_found_again():

@@ -72,7 +72,11 @@ FAULTS = [
     ({"divisor": 0.0}, "divisor must be finite and positive"),
     ({"divisor": -2.0}, "divisor must be finite and positive"),
     ({"divisor": np.nan}, "divisor must be finite and positive"),
-    ({"link": "probit"}, "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus"),
+    (
+        {"link": "probit"},
+        "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus, signed_square, step, samme, isolation",
+    ),
+    ({"tie_class": 2}, "tie_class must be 0 or 1"),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
     ({"n_features": -1}, "n_features must lie between 0 and 16777215"),
     ({"n_features": 1 << 24}, "n_features must lie between 0 and 16777215"),
@@ -211,7 +215,7 @@ CHANGES: list[dict[str, Any]] = [
     *({"values": np.array([[1.0], [2.0], [5.0]])}, {"values": np.array([[1], [2], [4]], np.float32)}),
     *({"bias": [0.5]}, {"x_dtype": "float64"}, {"category_sets": make_sets([[1, 41]])}),
     *({"classes": np.arange(2)}, {"handles_nan": False}, {"feature_names": ("a", "b")}),
-    {"categories": (None, ("x", "y"))},
+    *({"categories": (None, ("x", "y"))}, {"tie_class": 1}),
 ]
 
 
@@ -397,7 +401,9 @@ def test_the_lower_code_wins_among_equal_margins() -> None:
     forest = two_trees(bias=np.zeros(3), tree_output=[0, 2], classes=np.array(["a", "b", "c"]))
     assert forest.decide(np.array([[1.0, 1, 1], [0, 1, 1], [0, 0, 1]])).tolist() == [0, 1, 2]
     binary = two_trees(classes=np.array(["a", "b"]))
-    assert binary.decide(np.array([[-1.0], [0.0], [1e-300]])).tolist() == [0, 0, 1]
+    margins = np.array([[-1.0], [-0.0], [0.0], [1e-300]])
+    assert binary.decide(margins).tolist() == [0, 0, 0, 1]
+    assert replace(binary, tie_class=1).decide(margins).tolist() == [0, 1, 1, 1]
 
 
 def test_one_class_is_always_the_answer() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from strategies import forests
 from test_writer_c import small_forest
 
+from ensemble_compress import archive
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers import forest_file
@@ -127,8 +128,14 @@ def test_a_foreign_zip_is_refused(saved: Path) -> None:
 
 def test_a_later_protocol_is_refused(saved: Path) -> None:
     change(saved, "header.json", json.dumps({"format": forest_file.FORMAT, "protocol": 9}).encode())
-    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1: a later version .* upgrade"):
+    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 2: a later version .* upgrade"):
         load_forest(saved)
+
+
+def test_files_of_the_first_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_1.forest")
+    assert forest == small_forest()
+    assert (forest.tie_class, metadata) == (0, {"made": "by protocol 1"})
 
 
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:
@@ -164,8 +171,8 @@ def test_a_declared_shape_allocates_nothing(saved: Path) -> None:
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forest_file, "SMALLEST_LIMIT", 1 << 10)
+    monkeypatch.setattr(archive, "SMALLEST_LIMIT", 1 << 10)
     change(saved, "values.npy", npy(np.zeros(2_000_000)))
-    monkeypatch.setattr(forest_file, "LARGEST_GROWTH", 100)
+    monkeypatch.setattr(archive, "LARGEST_GROWTH", 100)
     with pytest.raises(ModelFileError, match=r"declares 16,\d+,\d+ bytes of content; expected at most"):
         load_forest(saved)

@@ -65,7 +65,7 @@ def test_a_skops_file_with_foreign_types_is_refused_by_their_names(tmp_path: Pat
 def test_a_skops_file_of_another_estimator_is_told_what_to_do(tmp_path: Path) -> None:
     skops.io.dump(make_pipeline(StandardScaler()), tmp_path / "model.skops")
     with pytest.raises(
-        UnsupportedModelError, match=r"Pipeline cannot be read: pass its last step, pipeline\[-1\]"
+        UnsupportedModelError, match="StandardScaler cannot be read: expected one of Decision"
     ):
         read(tmp_path / "model.skops")
 
@@ -124,12 +124,11 @@ def test_an_empty_a_missing_and_a_folder_for_a_file_are_refused(name: str, tmp_p
     ("name", "text"),
     [
         ("model.forest", r".*open it with ensemble_compress.load\(path\)"),
-        ("model.cbm", "CatBoost models cannot be read yet"),
-        ("model.bin", r".*save the model again with save_model\('model.json'\)"),
+        ("model.bin", r".*before 3.1 and save it again with save_model\('model.json'\)"),
         ("model.onnx", "ONNX models cannot be read"),
         (
             "model.xyz",
-            r"unknown suffix '.xyz'; expected .json or .ubj \(XGBoost\), .txt \(LightGBM\) or .skops",
+            r"unknown suffix '.xyz'; expected .json \(XGBoost, CatBoost\), .ubj \(XGBoost\), .* or .skops",
         ),
     ],
 )
@@ -140,13 +139,6 @@ def test_other_files_are_refused_by_name(name: str, text: str, tmp_path: Path) -
 
 
 def test_other_objects_are_refused_by_name() -> None:
-    catboost = type("CatBoostClassifier", (), {"__module__": "catboost.core"})()
-    with pytest.raises(
-        UnsupportedModelError, match="CatBoost models cannot be read yet; train the model with"
-    ):
-        read(catboost)
-    with pytest.raises(UnsupportedModelError, match="Treelite models cannot be read yet; pass the model"):
-        read(treelite.frontend.from_xgboost(zoo.trained("xgb binary").get_booster()))
     with pytest.raises(
         UnsupportedModelError, match=r"cannot read a model of type builtins.int; expected a fitted tree"
     ):
@@ -217,8 +209,8 @@ MODEL = ("learner", "gradient_booster", "model")
         (_in_tree("right_children", 0, to=-1), "trees 1: node 0 has one child; expected two or none"),
         (_in_tree("left_children", 0, to=1.5), "trees 1: left_children holds something other than whole numbers"),
         (_in_tree("left_children", 0, to="1"), "trees 1: left_children holds something other than whole numbers"),
-        (_in_tree("left_children", 0, to=[1]), "trees 1: left_children is no plain list of numbers"),
-        (_in_tree("left_children", 0, to=1 << 70), "trees 1: left_children holds something other than whole numbers"),
+        (_in_tree("left_children", 0, to=[1]), "trees 1: left_children holds something other than whole numbers"),
+        (_in_tree("left_children", 0, to=1 << 70), "trees 1: left_children holds a number that is too large for what it counts"),
         (_in_tree("split_indices", 0, to=77), "tree 1, node 0 tests feature 77, which cannot be"),
         (_in_tree("split_conditions", 0, to=float("nan")), "tree 1, node 0 has the threshold nan"),
         (_in_tree("split_conditions", to=[1.0]), r"trees 1: split_conditions has 1 entries; expected \d+"),
@@ -366,14 +358,15 @@ def test_ubjson_knows_every_kind_of_value() -> None:
 def test_files_are_read_without_their_libraries(saved: dict[str, bytes], tmp_path: Path) -> None:
     for name, data in saved.items():
         (tmp_path / name).write_bytes(data)
+    treelite.frontend.from_lightgbm(zoo.trained("lgb binary").booster_).serialize(tmp_path / "model.tl")
     script = (
         "import sys\n"
         "for name in ('xgboost', 'lightgbm', 'treelite', 'pandas', 'skops'): sys.modules[name] = None\n"
         "from ensemble_compress.readers import read\n"
-        f"print([read({str(tmp_path)!r} + '/model.' + s).n_trees for s in ('json', 'ubj', 'txt')])\n"
+        f"print([read({str(tmp_path)!r} + '/model.' + s).n_trees for s in ('json', 'ubj', 'txt', 'tl')])\n"
     )
     found = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
-    assert (found.stdout.strip(), found.stderr) == ("[6, 6, 6]", "")
+    assert (found.stdout.strip(), found.stderr) == ("[6, 6, 6, 6]", "")
 
 
 def test_a_wrapper_saved_to_a_file_stops_at_its_best_iteration(tmp_path: Path) -> None:

@@ -121,14 +121,10 @@ def test_every_way_to_treat_missing_values_agrees_around_zero(
     (tmp_path / "model.txt").write_text(text)
     rows = np.array([-np.inf, *POINTS, -0.0, np.inf, np.nan]).reshape(-1, 1)
     expected = lgb.Booster(model_str=text).predict(rows, pred_leaf=True).reshape(-1)
-    number_line = expected[: 1 + len(POINTS)]
-    if (np.diff(number_line) < 0).any():
-        with pytest.raises(
-            UnsupportedModelError, match=r"tree 0: split 0 sends 0 another way .*zero_as_missing"
-        ):
-            read(tmp_path / "model.txt")
-    else:
-        np.testing.assert_array_equal(expected, read(tmp_path / "model.txt").apply(rows)[:, 0])
+    forest = read(tmp_path / "model.txt")
+    np.testing.assert_array_equal(expected, forest.apply(rows)[:, 0])
+    sends_zero_apart = (np.diff(expected[: 1 + len(POINTS)]) < 0).any()
+    assert forest.n_nodes == (7 if sends_zero_apart else 3)
 
 
 def _frame(seed: int = 0) -> pd.DataFrame:
@@ -188,15 +184,25 @@ def _gradient(y: Any, margin: Any) -> Any:
         (lambda: lgb.LGBMClassifier(), "this LGBMClassifier is not fitted; call fit first"),
         (
             lambda: _fit(linear_tree=True),
-            "tree 0: a linear model in its leaves .* fit with linear_tree=False",
+            "tree 1: a linear model in its leaves .* fit with linear_tree=False",
         ),
-        (lambda: _fit(reg_sqrt=True), "reg_sqrt=True squares the sum, which cannot be read; fit without it"),
         (
-            lambda: _fit(lgb.LGBMClassifier, "binary", sigmoid=2.0),
-            "sigmoid:2 scales the margin .* fit with sigmoid=1",
+            lambda: _fit(lgb.LGBMClassifier, "binary", sigmoid=0.5),
+            "sigmoid:0.5 scales the margin .* fit with sigmoid=1 or sigmoid=2",
+        ),
+        (
+            lambda: _fit(lgb.LGBMClassifier, "multiclass", objective="multiclassova", sigmoid=3),
+            "sigmoid:3 scales the margin .* fit with sigmoid=1 or sigmoid=2",
+        ),
+        (
+            lambda: _fit(lgb.LGBMClassifier, "binary", objective="poisson"),
+            "LGBMClassifier: a classifier with the objective 'poisson' .* fit it with one of binary, multiclass, ",
+        ),
+        (
+            lambda: _fit(lgb.LGBMClassifier, "binary", objective="cross_entropy_lambda"),
+            "the objective 'cross_entropy_lambda' cannot be read, as its labels compare a prediction with 0.5",
         ),
         (lambda: _fit(lgb.LGBMClassifier, "binary", objective=_gradient), "an objective function of its own"),
-        (lambda: _fit(zero_as_missing=True, num_leaves=20), "zero_as_missing=False and NaN"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(make: Any, text: str) -> None:

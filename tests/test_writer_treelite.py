@@ -1,9 +1,11 @@
 """Treelite's model and TL2cgen's library answer as the forest does, where the writer says so to the bit."""
 
 import builtins
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 import treelite
@@ -14,7 +16,8 @@ from test_writer_c import draw_forests, small_forest
 
 from ensemble_compress.errors import MissingPackageError, UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import make_sets
+from ensemble_compress.nodes import Nodes, make_sets
+from ensemble_compress.readers import read
 from ensemble_compress.writers.treelite import (
     read_treelite_margin,
     to_treelite,
@@ -56,9 +59,11 @@ def test_other_divisors_cost_no_more_than_roundings(forest: Forest) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=400 * 2**-22)
 
 
-@pytest.mark.parametrize("link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus"])
+@pytest.mark.parametrize(
+    "link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus", "signed_square", "step"]
+)
 def test_links_become_postprocessors(link: str) -> None:
-    classes = np.array([0, 1]) if link.startswith("sigmoid") else None
+    classes = np.array([0, 1]) if link in ("sigmoid", "sigmoid2", "step") else None
     forest = small_forest(link=link, classes=classes)
     X = np.array([[0.0], [1.0]], np.float32)
     expected = forest.predict_proba(X)[:, 1] if classes is not None else forest.predict(X)
@@ -89,20 +94,44 @@ def test_minus_infinity_as_a_threshold_goes_right_for_all_other_numbers(tmp_path
     assert read_treelite_margin(forest, path, rows).ravel().tolist() == [-1.0, 1.0, 1.0]
 
 
+LOW_BITS = (0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFF, 0x100000000, 0x100000001)
+
+
+def chain(thresholds: Sequence[float], nan_left: Sequence[bool]) -> Forest:
+    """A tree on one float64 feature that asks for one threshold after the other, with a leaf for each answer."""
+    n = len(thresholds)
+    columns = {
+        "feature": [-1 if j % 2 else 0 for j in range(2 * n)] + [-1],
+        "threshold": [0.0 if j % 2 else thresholds[j // 2] for j in range(2 * n)] + [0.0],
+        "right": [-1 if j % 2 else j + 2 for j in range(2 * n)] + [-1],
+        "nan_left": [False if j % 2 else nan_left[j // 2] for j in range(2 * n)] + [False],
+        "category_set": [-1] * (2 * n + 1),
+        "leaf": [j // 2 if j % 2 else -1 for j in range(2 * n)] + [n],
+        "cover": [0.0] * (2 * n + 1),
+        "node_id": list(range(2 * n + 1)),
+    }
+    values = np.arange(n + 1.0)[:, None]
+    nodes = Nodes(**{name: np.array(column) for name, column in columns.items()})
+    return small_forest(nodes=nodes, tree_start=[0, 2 * n + 1], values=values, x_dtype="float64")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(
-    ("sign", "low"), [(1, 0xFFFFFFFD), (1, 0xFFFFFFFF), (1, 0x100000000), (-1, 0xFFFFFFFE), (-1, 0x100000000)]
+    "lows", [(a,) for a in LOW_BITS] + [(0xFFFFFFFE, 0x100000000), (0xFFFFFFFD, 0x100000001)]
 )
-def test_doubles_that_tl2cgen_takes_for_missing_are_moved(tmp_path: Path, sign: int, low: int) -> None:
-    """A threshold among the numbers that end in 32 ones, and rows on and around it; the missing value goes left."""
+def test_doubles_that_tl2cgen_takes_for_missing_are_moved(
+    tmp_path: Path, sign: int, lows: tuple[int, ...]
+) -> None:
+    """Thresholds among the numbers that end in 32 ones, and rows on and around them; a missing value goes either way."""
     around = sign * (np.arange(-3, 4, dtype=np.int64) + 0x3FF00000FFFFFFFF).view(np.float64)
-    threshold = sign * np.array([0x3FF0000000000000 + low]).view(np.float64)[0]
-    nodes = small_forest().nodes._replace(threshold=np.array([threshold, 0, 0]))
-    forest = small_forest(
-        x_dtype="float64", nodes=nodes._replace(nan_left=np.array([threshold < 0, False, False]))
-    )
-    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
-    rows = np.append(around, np.nan)[:, None]
-    np.testing.assert_array_equal(forest.margin(rows), read_treelite_margin(forest, path, rows))
+    thresholds = np.sort(sign * (np.array(lows) + 0x3FF0000000000000).view(np.float64))
+    for nan_left in (False, True):
+        forest = chain(thresholds.tolist(), [nan_left] * len(lows))
+        path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+        rows = np.append(around, np.nan)[:, None]
+        expected = forest.margin(rows)
+        np.testing.assert_array_equal(expected, gtil_margin(forest, rows))
+        np.testing.assert_array_equal(expected, read_treelite_margin(forest, path, rows))
 
 
 def test_a_moved_number_keeps_its_category(tmp_path: Path) -> None:
@@ -114,15 +143,48 @@ def test_a_moved_number_keeps_its_category(tmp_path: Path) -> None:
     assert read_treelite_margin(forest, path, rows).ravel().tolist() == [1.0, -1.0, -1.0, 1.0]
 
 
-@pytest.mark.parametrize("bits", [0x3FF00000FFFFFFFE, 0xBFF00000FFFFFFFF])
-def test_a_threshold_that_tl2cgen_misreads_is_refused(tmp_path: Path, bits: int) -> None:
-    threshold = np.array([bits, 0, 0], np.uint64).view(np.float64)
-    forest = small_forest(x_dtype="float64", nodes=small_forest().nodes._replace(threshold=threshold))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_thresholds_on_both_sides_of_a_number_that_tl2cgen_misreads_are_refused(
+    tmp_path: Path, sign: int
+) -> None:
+    misread = sign * np.array([0x3FF00000FFFFFFFF], np.uint64).view(np.float64)[0]
+    forest = chain([float(np.nextafter(misread, -np.inf)), float(misread)], [False, False])
     with pytest.raises(
-        UnsupportedModelError, match=r"tree 0, node 0: TL2cgen cannot tell the numbers around the threshold"
+        UnsupportedModelError,
+        match=r"tree 0, node 0: TL2cgen takes a number at the threshold [-\d.]+ for a missing .* next float is a threshold too",
     ):
         write_treelite_library(forest, tmp_path / "model.treelite.so")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_threshold_in_a_column_of_categories_that_tl2cgen_misreads_is_refused(tmp_path: Path) -> None:
+    """A column that is asked for numbers too: its misread numbers move towards zero, so that they keep their category."""
+    misread = -np.array([0x3FF00000FFFFFFFF], np.uint64).view(np.float64)[0]
+    nodes = chain([float(misread), 0.0], [False, False]).nodes
+    forest = chain([0.0, 0.0], [False, False])
+    parts = {name: getattr(forest, name) for name in forest.__dataclass_fields__}
+    sets = nodes.category_set.copy()
+    sets[2] = 0
+    parts |= {"nodes": nodes._replace(category_set=sets), "category_sets": make_sets([[1]])}
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"tree 0, node 0: TL2cgen takes .* threshold -1.* feature 0 has categories",
+    ):
+        write_treelite_library(Forest(**parts), tmp_path / "model.treelite.so")
+
+
+def test_a_lightgbm_model_with_a_threshold_just_above_a_short_negative_number_is_exported(
+    tmp_path: Path,
+) -> None:
+    """LightGBM's thresholds are the floats above the middle of two values; above -1.25 that one ends in 32 ones."""
+    X = np.repeat([[-2.0], [-0.5]], 20, axis=0)
+    model = lightgbm.LGBMRegressor(n_estimators=2, min_child_samples=5, verbose=-1, n_jobs=1)
+    forest = read(model.fit(X, X[:, 0]))
+    threshold = forest.nodes.threshold[0]
+    assert threshold == np.nextafter(-1.25, 0)
+    rows = np.array([threshold, -1.25, np.nextafter(threshold, 0), -2.0, 3.0, np.nan])[:, None]
+    path = write_treelite_library(forest, tmp_path / "model.treelite.so")
+    np.testing.assert_array_equal(model.predict(rows), read_treelite_margin(forest, path, rows)[:, 0])
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

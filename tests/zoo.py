@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
+import zoo_boost
+import zoo_catboost
+import zoo_sklearn
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
 from sklearn.dummy import DummyRegressor
@@ -234,7 +237,9 @@ def _lightgbm_entries() -> dict[str, Entry]:
     return entries
 
 
-ENTRIES = _sklearn_entries() | _xgboost_entries() | _lightgbm_entries()
+ENTRIES = _sklearn_entries() | zoo_sklearn.entries(_sklearn) | _xgboost_entries() | _lightgbm_entries()
+ENTRIES |= zoo_boost.entries()
+ENTRIES |= {name: Entry("catboost", *entry) for name, entry in zoo_catboost.entries(data).items()}
 
 
 def names(library: str) -> list[str]:
@@ -262,6 +267,10 @@ def rows(name: str) -> NDArray[Any]:
     X = data(entry.task, entry.missing, entry.categorical).X
     hard = adversarial_rows(read_model, X, entry.categorical)
     rows = np.concatenate([X, hard]).astype(read_model.x_dtype)
+    if entry.library == "catboost" and entry.categorical:
+        rows = rows[
+            ~(np.abs(rows[:, list(CATEGORICAL)]) > 2.0**62).any(axis=1)
+        ]  # CatBoost's codes are integers
     return rows if read_model.handles_nan else rows[~np.isnan(rows).any(axis=1)]
 
 
@@ -272,10 +281,10 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
     usual = np.array(
         [0.0, -0.0, tiny, -tiny, 1e-35, -1e-35, 9e-36, -9e-36, 1e-34, 1e30, -1e30, np.nan]
     ).astype(dtype)
-    codes = np.array([0, 1, 7, 8, 9, 31, 32, 40, 63, 64, 4000, -1, -7, np.nan], dtype)
+    codes = [0, -0.0, 1, 7, 8, 9, 31, 32, 40, 63, 64, 4000, 2.0**24, 3e9, 1e30, -1, -7, np.nan]
     for f in range(forest.n_features):
         if categorical and f in CATEGORICAL:
-            values = codes
+            values = np.array(codes, dtype)
         else:
             thresholds = np.unique(forest.nodes.threshold[forest.nodes.feature == f]).astype(dtype)[:150]
             thresholds = thresholds[np.abs(thresholds) < 1e30]
@@ -292,12 +301,16 @@ def adversarial_rows(forest: Forest, X: NDArray[Any], categorical: bool) -> NDAr
 def expected_leaves(name: str) -> NDArray[Any]:
     """The leaf of each row in each tree as the library itself tells it, shape (n_rows, n_trees)."""
     model, X = trained(name), rows(name)
+    if ENTRIES[name].library == "catboost":
+        return zoo_catboost.leaves(model, X)
     if ENTRIES[name].library == "xgboost":
         return np.asarray(_predict_xgboost(name, pred_leaf=True)).reshape(len(X), -1)
     if ENTRIES[name].library == "lightgbm":
         return np.asarray(model.predict(X, pred_leaf=True)).reshape(len(X), -1)
     if hasattr(model, "_predictors"):
         return _walk_hist(model, X)
+    if (leaves := zoo_sklearn.leaves(model, X)) is not None:
+        return leaves
     return np.asarray(model.apply(X)).reshape(len(X), -1)
 
 
@@ -310,8 +323,12 @@ def expected_margin(name: str) -> NDArray[Any]:
         margin = model.predict(X, raw_score=True)
         if model.get_params()["boosting_type"] == "rf":
             margin = margin / model.booster_.current_iteration()
+    elif ENTRIES[name].library == "catboost":
+        margin = zoo_catboost.margin(model, X)
     elif hasattr(model, "_raw_predict"):
         margin = model._raw_predict(X)
+    elif (margin := zoo_sklearn.margin(model, X)) is not None:
+        pass
     else:
         margin = (model.predict_proba if hasattr(model, "classes_") else model.predict)(X)
     return np.asarray(margin).reshape(len(X), -1)
@@ -323,7 +340,9 @@ def expected_prediction(name: str) -> NDArray[Any]:
     if isinstance(model, xgb.Booster):
         values = np.asarray(_predict_xgboost(name))
         return (values > (0 if "logitraw" in name else 0.5)).astype(int) if "binary:" in name else values
-    return np.asarray(model.predict(X))
+    if ENTRIES[name].library == "catboost":
+        return zoo_catboost.prediction(model, X)
+    return zoo_sklearn.prediction(model, X)
 
 
 def _predict_xgboost(name: str, **what: Any) -> Any:
@@ -331,7 +350,7 @@ def _predict_xgboost(name: str, **what: Any) -> Any:
     options = {"feature_types": _types(), "enable_categorical": True} if ENTRIES[name].categorical else {}
     if isinstance(model, xgb.Booster):
         return model.predict(xgb.DMatrix(X, **options), **what)
-    best = getattr(model.get_booster(), "best_iteration", None) if name == "xgb stopped early" else None
+    best = model.best_iteration if model.early_stopping_rounds else None
     within = (0, 0) if best is None else (0, best + 1)
     return model.get_booster().predict(xgb.DMatrix(X, **options), iteration_range=within, **what)
 

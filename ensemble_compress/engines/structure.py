@@ -32,6 +32,8 @@ def find_fault(
         for j in range(start, stop):
             if closed:
                 return BAD_END, t, j
+            if np.isnan(nodes.threshold[j]):
+                return BAD_THRESHOLD, t, j
             if nodes.feature[j] >= 0:
                 if nodes.feature[j] >= n_features:
                     return BAD_FEATURE, t, j
@@ -41,8 +43,6 @@ def find_fault(
                     return BAD_VALUE, t, j
                 if nodes.category_set[j] < -1 or nodes.category_set[j] >= n_sets:
                     return BAD_SET, t, j
-                if np.isnan(nodes.threshold[j]):
-                    return BAD_THRESHOLD, t, j
                 if n_waiting == len(waiting):
                     longer = np.empty(2 * len(waiting), np.int64)
                     longer[:n_waiting] = waiting
@@ -54,6 +54,8 @@ def find_fault(
                     return BAD_RIGHT, t, j
                 if nodes.leaf[j] < 0 or nodes.leaf[j] >= n_values:
                     return BAD_VALUE, t, j
+                if nodes.category_set[j] != -1:
+                    return BAD_SET, t, j
                 if n_waiting == 0:
                     closed = True
                 else:

@@ -4,7 +4,7 @@ A reader hands over one `Tree` after the other, with children anywhere in the tr
 What a damaged file can get wrong about a tree is found here, before anything is built on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,13 +56,16 @@ class Tree(NamedTuple):
 
 
 def assemble(
-    trees: Sequence[Tree], *, n_features: int, bias: NDArray[Any], where: str, **others: Any
+    trees: Iterable[Tree], *, n_features: int, bias: NDArray[Any], where: str, **others: Any
 ) -> Forest:
     """The forest of `trees`, O(nodes) whatever their depth.
 
+    Trees are laid out one at a time and no array is held twice but the one that is being joined, so the peak is a
+    little above the size of the forest, next to what `trees` itself keeps.
+
     Parameters
     ----------
-    trees : sequence of Tree
+    trees : iterable of Tree
         The trees in the order in which the library sums them.
     n_features : int
         Columns of X.
@@ -78,52 +81,62 @@ def assemble(
     ModelFileError
         A child is out of range, has two parents or closes a cycle; a feature, threshold or leaf value is impossible.
     """
-    width = trees[0].values.shape[1] if trees else 1
-    pieces = [_in_preorder(tree, width, n_features, f"{where}: tree {t}") for t, tree in enumerate(trees)]
-    start = np.concatenate([[0], np.cumsum([len(nodes.feature) for nodes, _ in pieces], dtype=np.int64)])
-    if start[-1] > np.iinfo(np.int32).max:
-        raise ModelFileError(
-            f"{where}: {start[-1]:,} nodes; a forest holds at most {np.iinfo(np.int32).max:,}"
-        )
-    sets, first_set = _join_sets([tree.sets for tree in trees])
-    first_leaf = np.concatenate([[0], np.cumsum([len(values) for _, values in pieces], dtype=np.int64)])
+    pieces = _lay_out(trees, n_features, where)
+    width = pieces["values"][0].shape[1] if pieces["values"] else 1
+    start = np.cumsum([0, *map(len, pieces["feature"])])
     if "tree_output" not in others:
-        others["tree_output"] = np.arange(len(trees)) % len(bias) if width == 1 else np.full(len(trees), -1)
-    values = np.concatenate([np.zeros((0, width), bias.dtype), *(values for _, values in pieces)])
-    values.setflags(write=False)  # the forest keeps a read-only array instead of copying it
+        n_trees = len(start) - 1
+        others["tree_output"] = np.arange(n_trees) % len(bias) if width == 1 else np.full(n_trees, -1)
     try:
         return Forest(
-            nodes=_join_nodes(
-                [nodes for nodes, _ in pieces], right=start, leaf=first_leaf, category_set=first_set
-            ),
+            nodes=Nodes(*(_join(pieces.pop(name), d) for name, d in NODE_DTYPES._asdict().items())),
             tree_start=start,
-            values=values,
+            values=_join([np.zeros((0, width), bias.dtype), *pieces.pop("values")]),
             bias=bias,
             n_features=n_features,
-            category_sets=sets,
+            category_sets=_join_sets(pieces.pop("sets")),
             **others,
         )
     except ForestError as error:
         raise ModelFileError(f"{where}: {error}") from error
 
 
-def _in_preorder(tree: Tree, width: int, n_features: int, where: str) -> tuple[Nodes, NDArray[Any]]:
-    """The nodes of one tree in pre-order, children and leaves counted from 0, and the rows of its leaves."""
-    order, right = _find_order(tree, where)
+def _lay_out(trees: Iterable[Tree], n_features: int, where: str) -> dict[str, list[Any]]:
+    """For each array of a forest its pieces, one a tree, with nodes, leaves and sets counted through the forest."""
+    pieces: dict[str, list[Any]] = {name: [] for name in (*Nodes._fields, "values", "sets")}
+    n_nodes, n_leaves, n_sets = 0, 0, 0
+    for t, tree in enumerate(trees):
+        nodes, values = _in_preorder(tree, n_features, f"{where}: tree {t}")
+        width = pieces["values"][0].shape[1] if pieces["values"] else values.shape[1]
+        if values.shape[1] != width:
+            raise ModelFileError(
+                f"{where}: tree {t}: its leaves hold {values.shape[1]} values, those of tree 0 hold {width}"
+            )
+        for array, shift in ((nodes.right, n_nodes), (nodes.leaf, n_leaves), (nodes.category_set, n_sets)):
+            np.add(array, shift, out=array, where=array >= 0)
+        n_nodes, n_leaves = n_nodes + len(nodes.feature), n_leaves + len(values)
+        n_sets += len(tree.sets.start) - 1
+        if max(n_nodes, n_sets) > np.iinfo(np.int32).max:
+            raise ModelFileError(
+                f"{where}: more than {np.iinfo(np.int32).max:,} nodes or sets; a forest holds no more"
+            )
+        for column, piece in zip(pieces.values(), (*nodes, values, tree.sets), strict=True):
+            column.append(piece)
+    return pieces
+
+
+def _in_preorder(tree: Tree, n_features: int, where: str) -> tuple[Nodes, NDArray[Any]]:
+    """The nodes of one tree in pre-order, children, leaves and sets counted from 0, and the rows of its leaves."""
+    order, right = find_order(tree, where)
     is_leaf = right < 0
-    feature, threshold = (
-        np.where(is_leaf, -1, tree.feature[order]),
-        np.where(is_leaf, 0.0, tree.threshold[order]),
-    )
-    values = tree.values[order[is_leaf]]
+    feature = np.where(is_leaf, -1, tree.feature[order])
+    threshold = np.where(is_leaf, 0.0, tree.threshold[order])
+    cover, values = tree.cover[order], tree.values[order[is_leaf]]
     _check_tests(
         tree, order, ~is_leaf & ((feature < 0) | (feature >= n_features)), where, "tests feature", feature
     )
     _check_tests(tree, order, np.isnan(threshold), where, "has the threshold", threshold)
-    if values.shape[1:] != (width,):
-        raise ModelFileError(
-            f"{where}: its leaves hold {values.shape[1]} values, those of tree 0 hold {width}"
-        )
+    _check_tests(tree, order, ~np.isfinite(cover), where, "has the training weight", cover)
     if not np.isfinite(values).all():
         leaf = order[is_leaf][(~np.isfinite(values)).any(axis=1).argmax()]
         raise ModelFileError(
@@ -137,13 +150,27 @@ def _in_preorder(tree: Tree, width: int, n_features: int, where: str) -> tuple[N
         "nan_left": tree.nan_left[order].astype(bool) & ~is_leaf,
         "category_set": np.where(is_leaf, -1, category_set),
         "leaf": np.where(is_leaf, np.cumsum(is_leaf) - 1, -1),
-        "cover": tree.cover[order],
+        "cover": cover,
         "node_id": tree.node_id[order],
     }
-    return Nodes(**fields), values
+    return Nodes(*(fields[name].astype(dtype) for name, dtype in NODE_DTYPES._asdict().items())), values
 
 
-def _find_order(tree: Tree, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def find_order(tree: Tree, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nodes of a tree in pre-order, and where in it the right child of each lies, -1 at a leaf.
+
+    Parameters
+    ----------
+    tree : Tree
+        The tree.
+    where : str
+        File and tree, for error messages.
+
+    Raises
+    ------
+    ModelFileError
+        A child is out of range, has two parents or closes a cycle.
+    """
     n_nodes = len(tree.left)
     if n_nodes == 0:
         raise ModelFileError(f"{where} has no nodes; expected at least a leaf")
@@ -180,23 +207,18 @@ def _check_tests(
         )
 
 
-def _join_nodes(pieces: Sequence[Nodes], **shifts: NDArray[np.int64]) -> Nodes:
-    """All nodes one behind the other, the fields in `shifts` renumbered from a tree's own count to the forest's."""
-    fields: dict[str, Any] = {}
-    for name, dtype in zip(Nodes._fields, NODE_DTYPES, strict=True):
-        arrays = [getattr(nodes, name) for nodes in pieces]
-        if name in shifts:
-            arrays = [np.where(a >= 0, a + shift, -1) for a, shift in zip(arrays, shifts[name], strict=False)]
-        fields[name] = np.concatenate([np.zeros(0, dtype), *arrays], dtype=dtype, casting="unsafe")
-    return Nodes(**fields)
+def _join(pieces: list[NDArray[Any]], dtype: Any = None) -> NDArray[Any]:
+    """The pieces one behind the other, read-only, so that the forest keeps the array instead of copying it."""
+    joined = np.concatenate(pieces or [np.zeros(0, dtype)])
+    joined.setflags(write=False)
+    return joined
 
 
-def _join_sets(sets: Sequence[CategorySets]) -> tuple[CategorySets, NDArray[np.int64]]:
-    """All sets one behind the other, and the number of the first set of each tree."""
-    first_set = np.cumsum([0, *(len(s.start) - 1 for s in sets)])
+def _join_sets(sets: Sequence[CategorySets]) -> CategorySets:
+    """All sets one behind the other."""
     lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(s.start) for s in sets)])
-    start = np.concatenate([[0], np.cumsum(lengths)])
-    return CategorySets(start, np.concatenate([np.zeros(0, np.uint32), *(s.words for s in sets)])), first_set
+    words = np.concatenate([np.zeros(0, np.uint32), *(s.words for s in sets)])
+    return CategorySets(np.concatenate([[0], np.cumsum(lengths)]), words)
 
 
 @kernel

@@ -59,23 +59,30 @@ class Section:
     def numbers(self, name: str, dtype: Any, length: int | None = None) -> NDArray[Any]:
         """The list of numbers called `name`, of `length` entries if that is given, as an array of `dtype`."""
         values = self._get(name, (list, np.ndarray), "a list of numbers")
-        try:
-            array = np.asarray(values) if len(values) else np.zeros(0, dtype)
-        except (ValueError, OverflowError) as error:
-            raise self.error(f"{name} is no plain list of numbers") from error
-        is_whole = np.issubdtype(dtype, np.integer)
-        if array.ndim != 1 or array.dtype.kind not in ("iub" if is_whole else "iubf"):
-            raise self.error(f"{name} holds something other than {'whole ' if is_whole else ''}numbers")
-        if length is not None and len(array) != length:
-            raise self.error(f"{name} has {len(array)} entries; expected {length}")
-        if (
-            is_whole
-            and len(array)
-            and not np.iinfo(dtype).min <= array.min() <= array.max() <= np.iinfo(dtype).max
-        ):
-            raise self.error(f"{name} holds {array.min()} to {array.max()}, too large for what it counts")
+        if length is not None and len(values) != length:
+            raise self.error(f"{name} has {len(values)} entries; expected {length}")
+        array, limits = self._array(name, values, np.issubdtype(dtype, np.integer)), np.dtype(dtype)
+        if limits.kind != "f" and len(array) and not np.can_cast(array.dtype, limits):
+            lowest, highest = int(array.min()), int(array.max())
+            if lowest < np.iinfo(limits).min or highest > np.iinfo(limits).max:
+                raise self.error(f"{name} holds {lowest} to {highest}, too large for what it counts")
         with np.errstate(over="ignore"):
-            return array.astype(dtype)
+            return array.astype(limits, copy=False)
+
+    def _array(self, name: str, values: Any, is_whole: bool) -> NDArray[Any]:
+        if isinstance(values, np.ndarray):
+            is_number = values.ndim == 1 and values.dtype.kind in ("iu" if is_whole else "iuf")
+        else:
+            # Types come first: of a list with one long text NumPy would make a table of texts as long as that one.
+            is_number = set(map(type, values)) <= ({int, bool} if is_whole else {int, float, bool})
+        if not is_number:
+            raise self.error(f"{name} holds something other than {'whole ' if is_whole else ''}numbers")
+        if isinstance(values, np.ndarray):
+            return values
+        try:
+            return np.array(values, np.int64 if is_whole else np.float64)
+        except OverflowError as error:
+            raise self.error(f"{name} holds a number that is too large for what it counts") from error
 
     def error(self, what: str) -> ModelFileError:
         """The error that `what` is wrong here."""

@@ -9,21 +9,28 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ensemble_compress.archive import check_arrays, check_members
 from ensemble_compress.errors import (
     MissingPackageError,
     ModelFileError,
     ParameterError,
     UnsupportedModelError,
+    in_short,
 )
+from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
-TEXT_SUFFIXES = (".json", ".ubj", ".txt")
+TEXT_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
+TREELITE_SUFFIXES = (".tl", ".treelite", ".checkpoint")
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
+OLD_XGBOOST = (
+    "XGBoost's old binary format cannot be read; load the model with an XGBoost before 3.1 and save it again with"
+    " save_model('model.json'). If XGBoost 2.1 or later wrote the file it is UBJSON: name it model.ubj"
+)
 REFUSED_SUFFIXES = {
     ".forest": "it holds a compressed model: open it with ensemble_compress.load(path)",
-    ".cbm": "CatBoost models cannot be read yet; train the model with XGBoost, LightGBM or scikit-learn",
-    ".bin": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
-    ".model": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
-    ".deprecated": "XGBoost's old binary format cannot be read; save the model again with save_model('model.json')",
+    ".bin": OLD_XGBOOST,
+    ".model": OLD_XGBOOST,
+    ".deprecated": OLD_XGBOOST,
     ".onnx": "ONNX models cannot be read; use the model that the file was made from",
 }
 SKOPS_TYPES = frozenset(
@@ -56,7 +63,8 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     Parameters
     ----------
     path : str or PathLike
-        A .json or .ubj (XGBoost), .txt (LightGBM), .skops, or pickled model.
+        A .json (XGBoost, CatBoost), .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .skops, or pickled model, or a
+        checkpoint of Treelite, which is known by its first bytes whatever its suffix.
     trust_pickle : bool
         Whether to load a pickle, which runs whatever code it holds.
 
@@ -76,6 +84,9 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if is_treelite(path):
+        _size_of(path)
+        return path
     if suffix in REFUSED_SUFFIXES:
         raise UnsupportedModelError(f"{path.name}: {REFUSED_SUFFIXES[suffix]}")
     if suffix in TEXT_SUFFIXES:
@@ -86,8 +97,28 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     if suffix in PICKLE_SUFFIXES:
         return _load_pickle(path, trust_pickle)
     raise UnsupportedModelError(
-        f"{path.name}: unknown suffix {path.suffix!r}; expected .json or .ubj (XGBoost), .txt (LightGBM) or .skops"
+        f"{path.name}: unknown suffix {path.suffix!r}; expected .json (XGBoost, CatBoost), .ubj (XGBoost), .txt"
+        " (LightGBM), .cbm (CatBoost), .tl (Treelite) or .skops"
     )
+
+
+def is_treelite(path: Path) -> bool:
+    """Whether a file is a checkpoint of Treelite, by its suffix or its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which need not be there.
+    """
+    if path.suffix.lower() in TREELITE_SUFFIXES:
+        return True
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_checkpoint(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def read_bytes(path: Path) -> bytes:
@@ -111,7 +142,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _size_of(path: Path) -> int:
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ModelFileError(
+            f"{str(path)[:200]}: the model file cannot be read ({error.strerror})"
+        ) from error
+    if not is_there:
         raise ModelFileError(f"{path}: no such model file")
     if not path.is_file():
         raise ModelFileError(f"{path}: expected a model file, found a directory or device")
@@ -122,7 +159,7 @@ def _size_of(path: Path) -> int:
 
 
 def _load_skops(path: Path) -> Any:
-    _size_of(path)
+    size = _size_of(path)
     try:
         import skops.io
     except ImportError as error:
@@ -132,13 +169,16 @@ def _load_skops(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise ModelFileError(f"{path.name}: not a .skops file, or a truncated one; save the model again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive, size)
+            check_arrays(archive)
         types = skops.io.get_untrusted_types(file=path)
     except Exception as error:
-        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+        raise _damaged_skops(path, error) from error
     foreign = sorted(set(types) - SKOPS_TYPES)
     if foreign:
         raise UnsupportedModelError(
-            f"{path.name} holds types that are not part of a known tree ensemble: {', '.join(foreign)}; they are not"
+            f"{path.name} holds types that are not part of a known tree ensemble: {in_short(', '.join(foreign))}; they are not"
             " loaded. Save the fitted tree ensemble alone, or load the file yourself and pass the model"
         )
     try:
@@ -146,7 +186,12 @@ def _load_skops(path: Path) -> Any:
     except ImportError as error:
         raise MissingPackageError(f"{path.name}: {error}; install the library of the model first") from error
     except Exception as error:
-        raise ModelFileError(f"{path.name}: a damaged .skops file ({error}); save the model again") from error
+        raise _damaged_skops(path, error) from error
+
+
+def _damaged_skops(path: Path, error: Exception) -> ModelFileError:
+    reason = in_short(error)
+    return ModelFileError(f"{path.name}: a damaged .skops file ({reason}); save the model again")
 
 
 def _load_pickle(path: Path, trust_pickle: bool) -> Any:

@@ -5,7 +5,6 @@ sum of the trees in float64; a random forest (`boosting="rf"`) divides it by the
 `raw_score=True` leaves out.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,8 @@ OBJECTIVES = {
 """The link of each objective; a model that was trained on a function of the user's names none and gives margins."""
 
 CLASSIFYING = ("binary", "multiclass", "multiclassova")
+LABELLING = (*CLASSIFYING, "cross_entropy")
+"""The objectives of which a classifier's labels are those of the largest margin."""
 
 
 def accepts(model: Any) -> bool:
@@ -122,6 +123,9 @@ def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
         )
     trees = [read_tree(tree) for tree in model.trees]
     averages = "average_output" in model.header
+    classes = _classes_of(objective, labels, n_outputs, model)
+    if classes is not None and len(classes) == n_outputs == 1:
+        link = "softmax"  # a classifier that has seen one class: it is certain
     return assemble(
         trees,
         n_features=n_features,
@@ -130,7 +134,7 @@ def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
         link=link,
         divisor=float(max(1, len(trees) // n_outputs)) if averages else 1.0,
         x_dtype="float64",
-        classes=_classes_of(objective, labels, n_outputs, model),
+        classes=classes,
         feature_names=_names_of(model, n_features),
         categories=_levels_of(model, n_features),
     )
@@ -142,25 +146,33 @@ def _link_of(objective: list[str], where: str) -> str:
     name, *options = objective
     if name not in OBJECTIVES:
         raise UnsupportedModelError(
-            f"{where}: the objective {name!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+            f"{where}: the objective {name[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
         )
     if "sqrt" in options:
+        return "signed_square"
+    scales = [option for option in options if option.startswith("sigmoid:") and option != "sigmoid:1"]
+    if scales == ["sigmoid:2"]:
+        return "sigmoid2"
+    if scales:
         raise UnsupportedModelError(
-            f"{where}: reg_sqrt=True squares the sum, which cannot be read; fit without it"
+            f"{where}: {scales[0]} scales the margin before the link, which cannot be read; fit with sigmoid=1 or sigmoid=2"
         )
-    for option in options:
-        if re.fullmatch(r"sigmoid:.*", option) and option != "sigmoid:1":
-            raise UnsupportedModelError(
-                f"{where}: {option} scales the margin before the link, which cannot be read; fit with sigmoid=1"
-            )
     return OBJECTIVES[name]
 
 
 def _classes_of(
     objective: list[str], labels: NDArray[Any] | None, n_outputs: int, model: Model
 ) -> NDArray[Any] | None:
+    if labels is not None and len(labels):
+        name = objective[0] if objective else "custom"
+        if name not in LABELLING:
+            raise UnsupportedModelError(
+                f"{model.where}: a classifier with the objective {name!r} cannot be read, as its labels compare a"
+                f" prediction with 0.5; fit it with one of {', '.join(LABELLING)}"
+            )
+        return labels
     if labels is not None:
-        return labels if len(labels) else None
+        return None
     if not objective or objective[0] not in CLASSIFYING:
         return None
     expected = 1 if objective[0] == "binary" else model.count("num_class")

@@ -14,13 +14,14 @@ pandas_categorical:[["a", "b"]]
 """
 
 import json
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import ModelFileError, UnsupportedModelError
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError, in_short
 
 VERSIONS = ("v2", "v3", "v4")
 START_OF_TREE, END_OF_TREES = "\nTree=", "\nend of trees"
@@ -50,14 +51,17 @@ class Block:
 
     def numbers(self, name: str, dtype: Any, length: int) -> NDArray[Any]:
         """The `length` numbers called `name`."""
-        words = self._get(name).split()
+        line = self._get(name)
+        words = line.split()
         if len(words) != length:
             raise self.error(f"{name} has {len(words)} entries; expected {length}")
+        if not line.isascii() or "_" in line:  # Python takes other digits than LightGBM
+            raise self.error(f"{name} holds something that is no number")
         convert = int if np.issubdtype(dtype, np.integer) else float
         try:
             return np.fromiter(map(convert, words), dtype, length)
         except (ValueError, OverflowError) as error:
-            raise self.error(f"{name} holds something that is no number ({error})") from error
+            raise self.error(f"{name} holds something that is no number ({in_short(error)})") from error
 
     def error(self, what: str) -> ModelFileError:
         """The error that `what` is wrong here."""
@@ -114,10 +118,10 @@ def parse(text: str, where: str) -> Model:
         )
     body, end, tail = text.partition(END_OF_TREES)
     head, *blocks = body.split(START_OF_TREE)
-    header = _lines_of(head)
+    header = _lines_of(head, where)
     if header.get("version") not in VERSIONS:
         raise UnsupportedModelError(
-            f"{where}: version {header.get('version')!r} of LightGBM's text cannot be read; expected one of {VERSIONS}"
+            f"{where}: version {reprlib.repr(header.get('version'))} of LightGBM's text cannot be read; expected one of {VERSIONS}"
         )
     if not end:
         raise ModelFileError(
@@ -128,13 +132,30 @@ def parse(text: str, where: str) -> Model:
         raise ModelFileError(
             f"{where}: {len(blocks)} trees are there and tree_sizes names {len(sizes)}; the model is damaged: save it again"
         )
-    trees = tuple(Block(_lines_of(block), f"{where}: tree {t}") for t, block in enumerate(blocks))
+    trees = tuple(_tree_of(block, t, f"{where}: tree {t}") for t, block in enumerate(blocks))
     return Model(header, where, trees, _parameters_of(tail), _levels_of(tail, where))
 
 
-def _lines_of(text: str) -> dict[str, str]:
-    lines = (line.partition("=") for line in text.split("\n"))
-    return {key.strip(): value for key, _, value in lines if key.strip()}
+def _tree_of(text: str, t: int, where: str) -> Block:
+    number, _, lines = text.partition("\n")
+    if number.strip() != str(t):
+        raise ModelFileError(
+            f"{where}: found Tree={number[:40]} in its place; the model is damaged: save it again"
+        )
+    return Block(_lines_of(lines, where), where)
+
+
+def _lines_of(text: str, where: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition("=")
+        if key.strip() in values:
+            raise ModelFileError(
+                f"{where}: {key.strip()[:40]!r} is there more than once; the model is damaged: save it again"
+            )
+        if key.strip():
+            values[key.strip()] = value
+    return values
 
 
 def _parameters_of(tail: str) -> dict[str, str]:
@@ -149,7 +170,7 @@ def _levels_of(tail: str, where: str) -> tuple[list[Any], ...]:
         levels = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"{where}: the line pandas_categorical is no JSON ({error}); save it again"
+            f"{where}: the line pandas_categorical is no JSON ({in_short(error)}); save it again"
         ) from error
     if levels is not None and not (
         isinstance(levels, list) and all(isinstance(item, list) for item in levels)

@@ -2,9 +2,15 @@
 
 LightGBM takes every x with |x| <= 1e-35 (a float32) for 0 before it predicts, so a threshold in that range is moved to
 the end of the range where the rows split. What a missing value does depends on the node: with the type NaN it goes
-where the default says, with None it counts as 0. With the type Zero, 0 counts as missing too; that is a threshold only
-where 0 would go the same way without it.
+where the default says, with None it counts as 0. With the type Zero, 0 counts as missing too; where 0 would go the
+other way without that, one threshold doesn't say it, and `lightgbm_zero` takes several.
+
+The code of a category is x rounded towards zero, so for LightGBM a number between -1 and 0 is category 0; for a forest
+no number below 0 is a category. Nothing else in a categorical column is told apart: NaN, negative numbers and codes
+beyond the set go right.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +19,34 @@ from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.nodes import NO_SETS, CategorySets
 from ensemble_compress.readers.assemble import Tree
 from ensemble_compress.readers.lightgbm_text import Block
+from ensemble_compress.readers.lightgbm_zero import BELOW_ZERO, ZERO, unfold
 
-ZERO = float(np.float32(1e-35))
-BELOW_ZERO = float(np.nextafter(-ZERO, -np.inf))
 IS_CATEGORICAL, DEFAULT_LEFT, MISSING_SHIFT, MISSING_MASK = 1, 2, 2, 3
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = range(3)
+
+
+class Tests(NamedTuple):
+    """The tests of the splits, arrays of shape (n_splits,).
+
+    Attributes
+    ----------
+    threshold : float64
+        `x <= threshold` goes left, on x as it is.
+    nan_left : bool
+        Whether a missing value goes left.
+    zero_left : bool
+        Whether what counts as 0 goes left.
+    sends_zero_apart : bool
+        Whether no threshold says it.
+    is_cut : bool
+        Whether a missing value goes where 0 goes.
+    """
+
+    threshold: NDArray[np.float64]
+    nan_left: NDArray[np.bool_]
+    zero_left: NDArray[np.bool_]
+    sends_zero_apart: NDArray[np.bool_]
+    is_cut: NDArray[np.bool_]
 
 
 def read_tree(block: Block) -> Tree:
@@ -28,38 +57,55 @@ def read_tree(block: Block) -> Tree:
     block : Block
         The lines of a tree.
     """
-    if block.header.get("is_linear", "0").strip() == "1":
-        raise UnsupportedModelError(
-            f"{block.where}: a linear model in its leaves (linear_tree=True) cannot be read; fit with linear_tree=False"
-        )
     n_leaves = block.count("num_leaves")
     if n_leaves == 0:
         raise block.error("num_leaves is 0; expected at least 1")
     n_splits = n_leaves - 1
-    values = block.numbers("leaf_value", np.float64, n_leaves)
+    values = _leaves_of(block, n_leaves)
     if n_splits == 0:
         return _one_leaf(values)
     decision = block.numbers("decision_type", np.int64, n_splits)
+    if ((decision < 0) | (decision >> MISSING_SHIFT > MISSING_NAN)).any():
+        raise block.error(
+            f"decision_type holds {decision.min()} to {decision.max()}; expected 0 to {(MISSING_NAN << MISSING_SHIFT) + 3}"
+        )
     is_categorical = decision & IS_CATEGORICAL != 0
     threshold = block.numbers("threshold", np.float64, n_splits)
-    numeric, nan_left = _numeric_tests(block, decision, threshold)
+    tests = _numeric_tests(block, decision, threshold)
     category_set, sets = _sets_of(block, is_categorical, threshold)
 
-    def at_splits(array: NDArray[np.generic], leaves: object) -> NDArray[np.generic]:
+    def at_splits(array: NDArray[Any], leaves: object) -> NDArray[Any]:
         return np.concatenate([array, np.broadcast_to(np.asarray(leaves, array.dtype), (n_leaves,))])
 
-    return Tree(
+    tree = Tree(
         left=at_splits(_children(block, "left_child", n_leaves), -1),
         right=at_splits(_children(block, "right_child", n_leaves), -1),
         feature=at_splits(block.numbers("split_feature", np.int64, n_splits), 0),
-        threshold=at_splits(np.where(is_categorical, 0.0, numeric), 0.0),
-        nan_left=at_splits(nan_left & ~is_categorical, False),
+        threshold=at_splits(np.where(is_categorical, 0.0, tests.threshold), 0.0),
+        nan_left=at_splits(tests.nan_left & ~is_categorical, False),
         values=np.concatenate([np.zeros(n_splits), values]).reshape(-1, 1),
         cover=at_splits(_rows_of(block, "internal_count", n_splits), _rows_of(block, "leaf_count", n_leaves)),
         node_id=at_splits(n_leaves + np.arange(n_splits), np.arange(n_leaves)),
         category_set=at_splits(category_set, -1),
         sets=sets,
     )
+    if not tests.sends_zero_apart.any():
+        return tree
+    numbers = at_splits(threshold, 0.0)
+    return unfold(
+        tree, numbers, at_splits(tests.zero_left, False), at_splits(tests.is_cut, False), block.where
+    )
+
+
+def _leaves_of(block: Block, n_leaves: int) -> NDArray[np.float64]:
+    """The value of each leaf. A linear tree's leaves are constants where none of them names a feature."""
+    if block.header.get("is_linear", "0").strip() != "1":
+        return block.numbers("leaf_value", np.float64, n_leaves)
+    if block.numbers("num_features", np.int64, n_leaves).any():
+        raise UnsupportedModelError(
+            f"{block.where}: a linear model in its leaves (linear_tree=True) cannot be read; fit with linear_tree=False"
+        )
+    return block.numbers("leaf_const", np.float64, n_leaves)
 
 
 def _one_leaf(values: NDArray[np.float64]) -> Tree:
@@ -83,26 +129,15 @@ def _rows_of(block: Block, name: str, length: int) -> NDArray[np.float64]:
     return block.numbers(name, np.float64, length) if block.header.get(name) else np.zeros(length)
 
 
-def _numeric_tests(
-    block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(thresholds on x as it is, whether a missing value goes left)."""
+def _numeric_tests(block: Block, decision: NDArray[np.int64], threshold: NDArray[np.float64]) -> Tests:
     default_left, missing = decision & DEFAULT_LEFT != 0, decision >> MISSING_SHIFT & MISSING_MASK
     is_numeric = decision & IS_CATEGORICAL == 0
     zero_left = np.where(missing == MISSING_ZERO, default_left, threshold >= 0)
-    out_of_reach = (
-        np.where(zero_left, threshold < BELOW_ZERO, threshold > ZERO) & (missing == MISSING_ZERO) & is_numeric
-    )
-    if out_of_reach.any():
-        raise UnsupportedModelError(
-            f"{block.where}: split {int(out_of_reach.argmax())} sends 0 another way than its neighbours"
-            " (zero_as_missing=True), which cannot be read; fit with zero_as_missing=False and NaN for missing values"
-        )
-    if (is_numeric & (missing > MISSING_NAN)).any():
-        raise block.error(f"decision_type holds {decision.max()}, an unknown way to treat missing values")
+    apart = np.where(zero_left, threshold < BELOW_ZERO, threshold > ZERO) & (missing == MISSING_ZERO)
     at_zero = (threshold >= BELOW_ZERO) & (threshold <= ZERO)
     moved = np.where(at_zero, np.where(zero_left, ZERO, BELOW_ZERO), threshold)
-    return moved, np.where(missing == MISSING_NONE, threshold >= 0, default_left)
+    nan_left = np.where(missing == MISSING_NONE, threshold >= 0, default_left)
+    return Tests(moved, nan_left, zero_left, apart & is_numeric, is_numeric & (missing != MISSING_NAN))
 
 
 def _sets_of(
@@ -113,7 +148,7 @@ def _sets_of(
         return np.full(len(threshold), -1), NO_SETS
     n_sets = block.count("num_cat")
     start = block.numbers("cat_boundaries", np.int64, n_sets + 1)
-    if start[0] != 0 or (np.diff(start) < 0).any():
+    if start[0] != 0 or (start[1:] < start[:-1]).any():
         raise block.error("cat_boundaries do not rise from 0")
     words = block.numbers("cat_threshold", np.int64, int(start[-1]))
     if ((words < 0) | (words > 0xFFFFFFFF)).any():

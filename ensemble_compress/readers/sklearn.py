@@ -5,17 +5,24 @@ from typing import Any
 
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers.kinds import find_base
+from ensemble_compress.readers.kinds import find_base, find_override
 from ensemble_compress.readers.sklearn_boosting import read_gradient_boosting, read_hist_gradient_boosting
+from ensemble_compress.readers.sklearn_ensembles import read_adaboost, read_bagging, read_isolation_forest
 from ensemble_compress.readers.sklearn_trees import read_forest, read_tree
 
 READ: dict[str, Callable[[Any], Forest]] = {
     "DecisionTreeClassifier": read_tree,
     "DecisionTreeRegressor": read_tree,
+    "ExtraTreeClassifier": read_tree,
+    "ExtraTreeRegressor": read_tree,
     "RandomForestClassifier": read_forest,
     "RandomForestRegressor": read_forest,
     "ExtraTreesClassifier": read_forest,
     "ExtraTreesRegressor": read_forest,
+    "BaggingClassifier": read_bagging,
+    "BaggingRegressor": read_bagging,
+    "AdaBoostClassifier": read_adaboost,
+    "IsolationForest": read_isolation_forest,
     "GradientBoostingClassifier": read_gradient_boosting,
     "GradientBoostingRegressor": read_gradient_boosting,
     "HistGradientBoostingClassifier": read_hist_gradient_boosting,
@@ -23,9 +30,7 @@ READ: dict[str, Callable[[Any], Forest]] = {
 }
 SEARCHED = "pass the model that it chose, search.best_estimator_"
 VOTED = "it averages other models: pass one of its estimators_"
-WEIGHTED = "the weights of its trees are not read yet: use GradientBoosting or RandomForest instead"
 REFUSED = {
-    "Pipeline": "pass its last step, pipeline[-1], and transform X yourself with pipeline[:-1].transform(X)",
     "GridSearchCV": SEARCHED,
     "RandomizedSearchCV": SEARCHED,
     "HalvingGridSearchCV": SEARCHED,
@@ -34,18 +39,14 @@ REFUSED = {
     "VotingRegressor": VOTED,
     "StackingClassifier": VOTED,
     "StackingRegressor": VOTED,
-    "AdaBoostClassifier": WEIGHTED,
     "AdaBoostRegressor": "it predicts a weighted median of its trees, which no sum gives: use GradientBoosting instead",
-    "BaggingClassifier": "its trees may see different columns: use RandomForest or ExtraTrees instead",
-    "BaggingRegressor": "its trees may see different columns: use RandomForest or ExtraTrees instead",
-    "IsolationForest": "an anomaly score is no sum of leaves: compress a classifier or regressor",
     "RandomTreesEmbedding": "it predicts nothing: compress a classifier or regressor",
     "CalibratedClassifierCV": "calibration comes after the trees: pass its estimator, and calibrate the compressed model",
     "MultiOutputClassifier": "pass one of its estimators_",
     "MultiOutputRegressor": "pass one of its estimators_",
     "OneVsRestClassifier": "pass one of its estimators_",
 }
-ANSWERS = ("predict", "predict_proba", "decision_function")
+ANSWERS = ("predict", "predict_proba", "decision_function", "score_samples")
 
 
 def accepts(model: Any) -> bool:
@@ -78,13 +79,12 @@ def read(model: Any) -> Forest:
         refused = find_base(model, "sklearn", REFUSED)
         advice = REFUSED[refused.__name__] if refused else f"expected one of {', '.join(READ)}"
         raise UnsupportedModelError(f"{name} cannot be read: {advice}")
-    for derived in type(model).__mro__[: type(model).__mro__.index(base)]:
-        changed = [answer for answer in ANSWERS if answer in vars(derived)]
-        if changed:
-            raise UnsupportedModelError(
-                f"{name} cannot be read: {derived.__name__} has a {changed[0]} of its own, so it may not answer as"
-                f" {base.__name__} does; pass a {base.__name__}"
-            )
+    changed = find_override(model, base, ANSWERS)
+    if changed:
+        raise UnsupportedModelError(
+            f"{name} cannot be read: {changed[0].__name__} has a {changed[1]} of its own, so it may not answer as"
+            f" {base.__name__} does; pass a {base.__name__}"
+        )
     _check_fitted(model)
     return READ[base.__name__](model)
 

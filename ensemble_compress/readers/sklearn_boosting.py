@@ -23,7 +23,7 @@ LINKS = {
     "HalfLogitLink": "sigmoid2",
     "MultinomialLogit": "softmax",
 }
-CONSTANT_STRATEGIES = ("prior", "most_frequent", "constant", "mean", "median", "quantile")
+CONSTANT_STRATEGIES = ("prior", "most_frequent", "uniform", "constant", "mean", "median", "quantile")
 MAX_CODE = 65535
 """The largest raw category that keeps its own number as code: a set takes a bit for each code below its largest."""
 
@@ -35,12 +35,16 @@ def read_gradient_boosting(model: Any) -> Forest:
     ----------
     model : estimator
         Fitted.
+
+    Notes
+    -----
+    Of two classes the second wins at a margin of exactly zero, as in scikit-learn, and only for this estimator.
     """
     _check_init(model)
     scale = np.float64(model.learning_rate)
     trees = [to_tree(tree.tree_, scale * tree.tree_.value[:, :, 0]) for tree in model.estimators_.ravel()]
     bias = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
-    return _assemble(model, trees, bias, handles_nan=False)
+    return _assemble(model, trees, bias, handles_nan=False, tie_class=int(hasattr(model, "classes_")))
 
 
 def read_hist_gradient_boosting(model: Any) -> Forest:

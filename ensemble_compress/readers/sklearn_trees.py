@@ -54,7 +54,7 @@ def _read_average(model: Any, trees: Any) -> Forest:
         where=type(model).__name__,
         divisor=float(len(trees)),
         classes=labels_of(model) if is_classifier else None,
-        handles_nan=bool(trees[0]._support_missing_values(np.empty((0, 0)))),
+        handles_nan=handles_nan(trees[0]),
         feature_names=names_of(model),
     )
 
@@ -79,6 +79,17 @@ def to_tree(tree: Any, values: NDArray[np.float64]) -> Tree:
         cover=tree.weighted_n_node_samples,
         node_id=np.arange(tree.node_count),
     )
+
+
+def handles_nan(tree: Any) -> bool:
+    """Whether a tree, or a forest, takes rows with missing values: not all criteria and no monotonic constraints do.
+
+    Parameters
+    ----------
+    tree : estimator
+        Fitted.
+    """
+    return bool(tree.__sklearn_tags__().input_tags.allow_nan)
 
 
 def labels_of(model: Any) -> NDArray[Any]:

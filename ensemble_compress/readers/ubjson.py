@@ -9,18 +9,16 @@ Typed arrays become numpy arrays. No length is believed beyond the bytes that ar
 the file.
 """
 
+import struct
 from typing import Any
 
 import numpy as np
 
 from ensemble_compress.errors import ModelFileError
 
-NUMBERS = {
-    ord(marker): np.dtype(kind)
-    for marker, kind in {
-        "i": "i1", "U": "u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8",
-    }.items()
-}  # fmt: skip
+LENGTHS = {ord(m): struct.Struct(f">{code}") for m, code in zip("iUIlL", "bBhiq", strict=True)}
+NUMBERS = LENGTHS | {ord("d"): struct.Struct(">f"), ord("D"): struct.Struct(">d")}
+ENTRIES = {ord(m): np.dtype(kind) for m, kind in zip("iUIlLdD", ("i1", "u1", ">i2", ">i4", ">i8", ">f4", ">f8"), strict=True)}  # fmt: skip
 CONSTANTS = {ord("T"): True, ord("F"): False, ord("Z"): None}
 MAX_DEPTH = 64
 
@@ -57,8 +55,7 @@ def _parse_value(data: bytes, at: int, where: str, depth: int) -> tuple[Any, int
     if depth > MAX_DEPTH:
         raise _error(where, at, f"objects lie more than {MAX_DEPTH} deep")
     if marker in NUMBERS:
-        array, at = _parse_array(data, at + 1, where, NUMBERS[marker], 1)
-        return array[0].item(), at
+        return _parse_number(data, at + 1, where, NUMBERS[marker])
     if marker in CONSTANTS:
         return CONSTANTS[marker], at + 1
     if marker == ord("{"):
@@ -75,15 +72,17 @@ def _parse_value(data: bytes, at: int, where: str, depth: int) -> tuple[Any, int
 def _parse_object(data: bytes, at: int, where: str, depth: int) -> tuple[dict[str, Any], int]:
     values: dict[str, Any] = {}
     while _byte(data, at, where) != ord("}"):
-        key, at = _parse_text(data, at, where)
-        values[key], at = _parse_value(data, at, where, depth)
+        key, after = _parse_text(data, at, where)
+        if key in values:
+            raise _error(where, at, f"found the key {key[:40]!r} for the second time")
+        values[key], at = _parse_value(data, after, where, depth)
     return values, at + 1
 
 
 def _parse_list(data: bytes, at: int, where: str, depth: int) -> tuple[Any, int]:
     marker = _byte(data, at, where)
     if marker == ord("$"):
-        kind = NUMBERS.get(_byte(data, at + 1, where))
+        kind = ENTRIES.get(_byte(data, at + 1, where))
         if kind is None or _byte(data, at + 2, where) != ord("#"):
             raise _error(where, at, "found an array of an unknown type")
         length, at = _parse_length(data, at + 3, where)
@@ -119,13 +118,20 @@ def _parse_text(data: bytes, at: int, where: str) -> tuple[str, int]:
 
 
 def _parse_length(data: bytes, at: int, where: str) -> tuple[int, int]:
-    kind = NUMBERS.get(_byte(data, at, where))
-    if kind is None or kind.kind == "f":
+    code = LENGTHS.get(_byte(data, at, where))
+    if code is None:
         raise _error(where, at, "expected a length")
-    array, stop = _parse_array(data, at + 1, where, kind, 1)
-    if array[0] < 0:
-        raise _error(where, at, f"found the length {array[0]}")
-    return int(array[0]), stop
+    length, stop = _parse_number(data, at + 1, where, code)
+    if length < 0:
+        raise _error(where, at, f"found the length {length}")
+    return length, stop
+
+
+def _parse_number(data: bytes, at: int, where: str, code: struct.Struct) -> tuple[Any, int]:
+    stop = at + code.size
+    if stop > len(data):
+        raise _truncated(where, len(data), stop)
+    return code.unpack_from(data, at)[0], stop
 
 
 def _byte(data: bytes, at: int, where: str) -> int:

@@ -5,6 +5,9 @@ wrapper stops at its best iteration and knows whether it is a classifier, a boos
 
 The margin starts from the base score and adds the trees in order, all in float32, as `predict(output_margin=True)`
 does. `inplace_predict` of a DART model, which is what the wrappers call, rounds once more.
+
+A level of a DataFrame that the model was not trained on counts as missing. XGBoost has no answer for it: newer versions
+stop; 3.2 stops where the level comes behind all others by its bytes, and takes it for the next one otherwise.
 """
 
 import itertools
@@ -16,14 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.errors import ModelFileError, UnsupportedModelError
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError, in_short
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import ubjson
-from ensemble_compress.readers.assemble import assemble
+from ensemble_compress.readers.assemble import Tree, assemble
 from ensemble_compress.readers.document import Section, as_section
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import find_base
-from ensemble_compress.readers.xgboost_trees import read_tree
+from ensemble_compress.readers.xgboost_trees import MAX_WORDS, read_tree
 
 WRAPPERS = ("XGBModel",)
 CLASSIFIERS = ("XGBClassifier",)
@@ -33,9 +36,11 @@ OBJECTIVES = {
     "reg:squaredlogerror": "identity",
     "reg:pseudohubererror": "identity",
     "reg:absoluteerror": "identity",
+    "reg:quantileerror": "identity",
     "reg:logistic": "sigmoid",
     "binary:logistic": "sigmoid",
     "binary:logitraw": "sigmoid",
+    "binary:hinge": "step",
     "multi:softprob": "softmax",
     "multi:softmax": "softmax",
     "count:poisson": "exp",
@@ -49,7 +54,10 @@ OBJECTIVES = {
 }
 """The link of each objective. `binary:logitraw` is read as the classifier that it trains."""
 
+VERSIONS = (1, 2, 3)
 MAX_OUTPUTS = 1 << 16
+WORDS_A_NODE = 256
+"""Words of 32 bits that the sets of a model may take for each of its nodes, beyond `MAX_WORDS` in all."""
 LARGEST_PROBABILITY = np.float32(1) - np.float32(1e-6)
 
 
@@ -140,22 +148,36 @@ def _parse_file(path: Path) -> Section:
         document = as_section(_parse_json(data, name), name)
     if "learner" not in document:
         raise UnsupportedModelError(
-            f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') is read;"
-            " for LightGBM save_model('model.txt')"
+            f"{name} is JSON, but no XGBoost model: it has no 'learner'. Only XGBoost's save_model('model.json') and CatBoost's"
+            " save_model('model.json', format='json') are read; for LightGBM save_model('model.txt')"
         )
     return document
 
 
 def _parse_json(data: bytes, name: str) -> Any:
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=lambda pairs: _to_object(pairs, name))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
         raise ModelFileError(
-            f"{name} is damaged or truncated: no valid JSON ({error}); copy or save it again"
+            f"{name} is damaged or truncated: no valid JSON ({in_short(error)}); copy or save it again"
         ) from error
 
 
+def _to_object(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ModelFileError(
+            f"{name} is damaged: an object has the key {twice[:40]!r} more than once; save it again"
+        )
+    return values
+
+
 def _read_document(document: Section, speaker: Speaker) -> Forest:
+    version = _version_of(document)
     learner = document.section("learner")
     parameters = learner.section("learner_model_param")
     objective = learner.section("objective").text("name")
@@ -165,10 +187,10 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
         raise parameters.error(f"num_class or num_target is {n_outputs}; expected at most {MAX_OUTPUTS}")
     labels = _labels_of(speaker, objective, n_outputs, learner)
     model, weights = _trees_of(booster)
-    bias = _bias_of(parameters, objective, link, n_outputs)
-    n_trees = _count_trees(learner, model, speaker)
     sections = model.sections("trees")
-    trees = [read_tree(tree, weights[t], n_outputs) for t, tree in enumerate(sections[:n_trees])]
+    bias = _bias_of(parameters, objective, link, n_outputs, not sections)
+    n_trees = _count_trees(learner, model, speaker)
+    trees = _read_trees(sections[:n_trees], weights, n_outputs, unseen_is_missing=version < [1, 7])
     others: dict[str, Any] = {}
     if all(tree.values.shape[1] == 1 for tree in trees):
         others["tree_output"] = _outputs_of(model, len(sections), n_outputs)[:n_trees]
@@ -186,10 +208,40 @@ def _read_document(document: Section, speaker: Speaker) -> Forest:
     )
 
 
+def _version_of(document: Section) -> list[int]:
+    """What saved the model; the newest that is read where the document doesn't say."""
+    if "version" not in document:
+        return [VERSIONS[-1]]
+    version: list[int] = document.numbers("version", np.int64).tolist()
+    if len(version) != 3 or version[0] not in VERSIONS:
+        raise UnsupportedModelError(
+            f"{document.where}: it was saved by XGBoost {'.'.join(map(str, version[:3]))}; files of XGBoost"
+            f" {VERSIONS[0]} to {VERSIONS[-1]} are read: save the model with one of these, or upgrade ensemble-compress"
+        )
+    return version
+
+
+def _read_trees(
+    sections: list[Section], weights: NDArray[np.float32], n_outputs: int, unseen_is_missing: bool
+) -> list[Tree]:
+    trees: list[Tree] = []
+    n_nodes, n_words = 0, 0
+    for t, section in enumerate(sections):
+        if section.count("id", t) != t:
+            raise section.error(f"its id is {section.count('id')}; expected {t}")
+        trees.append(read_tree(section, weights[t], n_outputs, unseen_is_missing))
+        n_nodes, n_words = n_nodes + len(trees[t].left), n_words + len(trees[t].sets.words)
+        if n_words > MAX_WORDS + WORDS_A_NODE * n_nodes:
+            raise section.error(
+                f"the sets of categories up to here would take {4 * n_words:,} bytes for {n_nodes:,} nodes"
+            )
+    return trees
+
+
 def _link_of(objective: str, where: str) -> str:
     if objective not in OBJECTIVES:
         raise UnsupportedModelError(
-            f"{where}: the objective {objective!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+            f"{where}: the objective {objective[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
         )
     return OBJECTIVES[objective]
 
@@ -205,9 +257,13 @@ def _labels_of(speaker: Speaker, objective: str, n_outputs: int, learner: Sectio
         raise UnsupportedModelError(
             f"{learner.where}: a classifier with the objective {objective!r} cannot be read"
         )
-    if speaker.is_classifier is not None:
-        return speaker.labels
-    return np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    labels = np.arange(n_outputs if is_multiclass else 2) if is_binary or is_multiclass else None
+    if speaker.is_classifier is None or objective == "multi:softmax":
+        return labels if speaker.labels is None else speaker.labels
+    if speaker.labels is not None and len(speaker.labels) < 2 and not is_multiclass:
+        # Fitted on one class, XGBoost still answers for two, of which it calls the first 0.
+        return np.arange(2)
+    return speaker.labels
 
 
 def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
@@ -215,7 +271,7 @@ def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
     name = booster.text("name")
     if name not in ("gbtree", "dart"):
         raise UnsupportedModelError(
-            f"{booster.where}: the booster {name!r} has no trees; expected gbtree or dart"
+            f"{booster.where}: the booster {name[:40]!r} has no trees; expected gbtree or dart"
         )
     model = (booster.section("gbtree") if name == "dart" else booster).section("model")
     n_trees = model.section("gbtree_model_param").count("num_trees")
@@ -232,11 +288,19 @@ def _trees_of(booster: Section) -> tuple[Section, NDArray[np.float32]]:
     return model, np.append(weights, np.ones(n_trees - len(weights), np.float32))
 
 
-def _bias_of(parameters: Section, objective: str, link: str, n_outputs: int) -> NDArray[np.float32]:
+def _bias_of(
+    parameters: Section, objective: str, link: str, n_outputs: int, has_no_trees: bool
+) -> NDArray[np.float32]:
     """The base score as a margin: float32, each step rounded as XGBoost rounds it."""
     text = parameters.text("base_score")
+    if has_no_trees and text.startswith("[") and parameters.count("boost_from_average", 0):
+        # XGBoost (3.1 and 3.2) never turns a base score that it was to estimate and did not into a margin.
+        link = "identity"
     try:
-        score = np.array([float(part) for part in text.strip("[]").split(",")], np.float32)
+        if not text.isascii() or "_" in text:  # both of which Python takes
+            raise ValueError("digits of another kind")
+        with np.errstate(over="ignore"):
+            score = np.array([float(part) for part in text.strip("[]").split(",")]).astype(np.float32)
     except ValueError as error:
         raise parameters.error(
             f"base_score is {text[:40]!r}; expected a number or a list of numbers"
@@ -307,7 +371,7 @@ def _levels_of(model: Section, n_features: int) -> tuple[tuple[Any, ...] | None,
 def _texts_of(column: Section) -> tuple[str, ...] | None:
     data = column.numbers("values", np.int16).astype(np.uint8).tobytes()
     ends = column.numbers("offsets", np.int64)
-    if len(ends) and (ends[0] != 0 or ends[-1] != len(data) or (np.diff(ends) < 0).any()):
+    if len(ends) and (ends[0] != 0 or ends[-1] != len(data) or (ends[1:] < ends[:-1]).any()):
         raise column.error("offsets do not cut up values")
     if not data.isascii():
         # XGBoost (seen in 3.2) cuts up the bytes at the lengths of the characters, so such names are lost.

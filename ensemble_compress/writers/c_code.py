@@ -103,6 +103,7 @@ def _sum_constants(tables: CTables, name: str) -> dict[str, str]:
         "value": _field(layout, name, place, values.value_width),
         "value_offset": str(values.offset % 2**32),
         "bias": f"{name}_bias[k]" if len(tables.bias) else "0",
+        "above": ">=" if layout.forest.tie_class else ">",
     }
 
 

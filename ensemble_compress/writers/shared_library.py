@@ -78,6 +78,7 @@ def _tables(forest: Forest) -> str:
         "WIDTH": forest.values.shape[1],
         "DIVISOR": repr(forest.divisor),
         "HANDLES_NAN": int(forest.handles_nan),
+        "BIAS_LAST": int(forest.bias_last),
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in numbers.items())
     arrays = {

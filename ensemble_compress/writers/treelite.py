@@ -2,15 +2,16 @@
 
 Margins equal those of `Forest.margin` to the bit (but for the sign of zero) where Treelite can say what the forest says:
 
-- The bias becomes a tree of one leaf in front, because Treelite adds its own base score at the end.
+- The bias becomes a tree of one leaf, in front or behind the others, because Treelite averages before it adds its own
+  base score.
 - A whole divisor becomes Treelite's average over trees: trees of zero fill up their number. Any other divisor, or one
   smaller than the number of trees, is multiplied into the leaves, which changes margins by roundings.
 - float32 values need float32 rows; with float64 rows Treelite sums in float64.
 
 TL2cgen 1.0 takes `x <= -inf` for never true; `x < ` the smallest finite number says the same of every x and is compiled
-right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by the
-smallest step towards zero, which changes no category and no decision but that of a threshold which is itself such a
-number (below zero) or the moved one (above); a forest with one of those is refused.
+right. It takes a float64 whose low 32 bits are all ones for a missing value. `treelite_rows` moves such numbers by one
+float: up, where the model has no threshold at the number itself, otherwise down; in columns of categories towards zero. That
+changes no decision and no category, but where a threshold lies on either side of the step; a forest with such a pair is refused.
 """
 
 import io
@@ -45,6 +46,8 @@ POSTPROCESSORS = {
     "sigmoid2": "sigmoid",
     "exp": "exponential",
     "softplus": "logarithm_one_plus_exp",
+    "signed_square": "signed_square",
+    "step": "hinge",
 }
 CLASS_POSTPROCESSORS = {
     "identity": "identity_multiclass",
@@ -82,7 +85,9 @@ def to_treelite(forest: Forest) -> Any:
     from treelite import model_builder
 
     constants, scale = _constant_trees(forest)
-    outputs = np.concatenate([[output for output, _ in constants], forest.tree_output]).astype(int)
+    beside = np.array([output for output, _ in constants], np.int32)
+    parts = (forest.tree_output, beside) if forest.bias_last else (beside, forest.tree_output)
+    outputs = np.concatenate(parts)
     is_classifier, n_outputs = forest.classes is not None, forest.n_outputs
     is_vector = forest.values.shape[1] > 1
     whole, each = ([n_outputs, 1] if is_classifier else [1, n_outputs]), np.maximum(outputs, 0).tolist()
@@ -110,7 +115,11 @@ def to_treelite(forest: Forest) -> Any:
         ),
         base_scores=[0.0] * n_outputs,
     )
-    _add_trees(builder, forest, [value for _, value in constants], scale)
+    if not forest.bias_last:
+        _add_constants(builder, constants, scale)
+    _add_trees(builder, forest, scale)
+    if forest.bias_last:
+        _add_constants(builder, constants, scale)
     return builder.commit()
 
 
@@ -130,7 +139,7 @@ def _postprocessor(forest: Forest) -> str:
 
 
 def _constant_trees(forest: Forest) -> tuple[list[tuple[int, NDArray[Any]]], float]:
-    """Trees of one leaf to put in front, as (output, values), and what the leaves must be multiplied by."""
+    """Trees of one leaf to put beside the others, as (output, values), and what the leaves must be multiplied by."""
     constants: list[tuple[int, NDArray[Any]]] = []
     each = [-1] if forest.values.shape[1] == forest.n_outputs else list(range(forest.n_outputs))
     counts = np.bincount(np.maximum(forest.tree_output, 0), minlength=len(each))
@@ -147,16 +156,20 @@ def _constant_trees(forest: Forest) -> tuple[list[tuple[int, NDArray[Any]]], flo
     return constants, scale
 
 
-def _add_trees(builder: Any, forest: Forest, constants: Sequence[NDArray[Any]], scale: float) -> None:
-    def leaf(values: list[float]) -> Any:
-        return values[0] if len(values) == 1 else values
+def _leaf(values: list[float]) -> Any:
+    return values[0] if len(values) == 1 else values
 
-    for value in constants:
+
+def _add_constants(builder: Any, constants: Sequence[tuple[int, NDArray[Any]]], scale: float) -> None:
+    for _, value in constants:
         builder.start_tree()
         builder.start_node(0)
-        builder.leaf(leaf((value * scale).tolist()))
+        builder.leaf(_leaf((value * scale).tolist()))
         builder.end_node()
         builder.end_tree()
+
+
+def _add_trees(builder: Any, forest: Forest, scale: float) -> None:
     nodes, lowest = forest.nodes, float(np.finfo(forest.x_dtype).min)
     threshold = (
         nodes.threshold if forest.x_dtype == "float64" else float32_below(nodes.threshold).astype(float)
@@ -171,7 +184,7 @@ def _add_trees(builder: Any, forest: Forest, constants: Sequence[NDArray[Any]], 
             builder.start_node(j)
             children = {"left_child_key": j + 1, "right_child_key": right - start, "default_left": nan_left}
             if feature < 0:
-                builder.leaf(leaf(values[row]))
+                builder.leaf(_leaf(values[row]))
             elif s >= 0:
                 builder.categorical_test(
                     feature, category_list=codes[s], category_list_right_child=False, **children
@@ -255,17 +268,51 @@ def _check_limits(forest: Forest) -> None:
         raise UnsupportedModelError(
             f"TL2cgen knows category codes up to {MOST_CODES:,}, and the model has larger ones; export to .so instead"
         )
-    threshold = forest.nodes.threshold
-    blind = np.where(threshold < 0, LOW_WORD, LOW_WORD - np.uint64(1))
-    wrong = (threshold.view(np.uint64) & LOW_WORD == blind) & (forest.x_dtype == "float64")
-    if wrong.any():
-        j = int(wrong.argmax())
-        t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
-        raise UnsupportedModelError(
-            f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen cannot tell the numbers around the threshold"
-            f" {float(threshold[j])!r} from missing values, because their low 32 bits are ones; export to .so instead of"
-            " .treelite.so"
-        )
+    if forest.x_dtype == "float32":
+        return
+    for f in range(forest.n_features):
+        threshold = _thresholds_of(forest, f)
+        near = np.concatenate([threshold, _step(threshold, -np.inf), _step(threshold, np.inf)])
+        misread = near[_is_misread(near)]
+        lower = np.minimum(misread, _moved(forest, f, misread))
+        lost = lower[np.isin(lower, threshold)]
+        if len(lost):
+            _refuse_threshold(forest, f, float(lost[0]))
+
+
+def _thresholds_of(forest: Forest, f: int) -> NDArray[np.float64]:
+    """The distinct thresholds of a feature."""
+    tests = (forest.nodes.feature == f) & (forest.nodes.category_set < 0)
+    return np.unique(forest.nodes.threshold[tests])
+
+
+def _is_misread(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether TL2cgen 1.0 takes a number for a missing value, because of its low 32 bits."""
+    return np.asarray((numbers.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(numbers))
+
+
+def _moved(forest: Forest, f: int, misread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The floats beside misread numbers of a feature that stand for them."""
+    if ((forest.nodes.feature == f) & (forest.nodes.category_set >= 0)).any():
+        return _step(misread, 0.0)
+    is_threshold = np.isin(misread, _thresholds_of(forest, f))
+    return _step(misread, np.where(is_threshold, -np.inf, np.inf))
+
+
+def _step(numbers: NDArray[np.float64], end: Any) -> NDArray[np.float64]:
+    """The next floats towards `end`, past the largest one too."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.nextafter(numbers, end))
+
+
+def _refuse_threshold(forest: Forest, f: int, threshold: float) -> None:
+    j = int(((forest.nodes.feature == f) & (forest.nodes.threshold == threshold)).argmax())
+    t = int(np.searchsorted(forest.tree_start, j, side="right")) - 1
+    raise UnsupportedModelError(
+        f"tree {t}, node {j - forest.tree_start[t]}: TL2cgen takes a number at the threshold {threshold!r} for a missing value,"
+        f" because its low 32 bits are ones, and no float beside it can stand for it: feature {f} has categories, or the"
+        " next float is a threshold too; export to .so instead of .treelite.so"
+    )
 
 
 def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
@@ -286,8 +333,12 @@ def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
     rows = forest.rows(X)
     if forest.x_dtype == "float32":
         return rows.astype(_dtype(forest))
-    misread = (rows.view(np.uint64) & LOW_WORD == LOW_WORD) & ~np.isnan(rows)
-    return np.where(misread, np.nextafter(rows, 0.0), rows)
+    misread = _is_misread(rows)
+    rows = rows.copy() if misread.any() else rows
+    for f in np.flatnonzero(misread.any(axis=0)).tolist():
+        at = misread[:, f]
+        rows[at, f] = _moved(forest, f, rows[at, f])
+    return rows
 
 
 def read_treelite_margin(forest: Forest, path: str | Path, X: Any) -> NDArray[Any]:

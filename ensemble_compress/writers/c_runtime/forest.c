@@ -145,7 +145,7 @@ static inline uint32_t @name@_leaf(const @name@_input_t *row, uint32_t *at)
     }
 //end
 //if binary
-    if (scores[0] > 0) best = 1;
+    if (scores[0] @above@ 0) best = 1;
 //end
     return best;
 }

@@ -80,7 +80,7 @@ EXPORT void predict_margin(const void *input, size_t n_rows, double *out)
     size_t first, i, q;
     int32_t t, k;
     for (i = 0; i < n_rows; i++) {
-        for (k = 0; k < N_OUTPUTS; k++) out[i * N_OUTPUTS + (size_t)k] = (double)BIAS[k];
+        for (k = 0; k < N_OUTPUTS; k++) out[i * N_OUTPUTS + (size_t)k] = BIAS_LAST ? 0.0 : (double)BIAS[k];
     }
     for (first = 0; first < n_rows; first += BLOCK) {
         const size_t last = n_rows - first > BLOCK ? first + BLOCK : n_rows;
@@ -95,5 +95,8 @@ EXPORT void predict_margin(const void *input, size_t n_rows, double *out)
             }
         }
     }
-    for (i = 0; i < n_rows * N_OUTPUTS; i++) out[i] = (double)((SUM)out[i] / (SUM)DIVISOR);
+    for (i = 0; i < n_rows * N_OUTPUTS; i++) {
+        const SUM sum = BIAS_LAST ? (SUM)((SUM)out[i] + BIAS[i % N_OUTPUTS]) : (SUM)out[i];
+        out[i] = (double)(sum / (SUM)DIVISOR);
+    }
 }

@@ -1,0 +1,116 @@
+"""docs/coverage.md says what is found by training and reading, and what it calls exact is compared with the model's own library."""
+
+import difflib
+
+import coverage_table
+import hard_rows
+import kinds
+import numpy as np
+import proof
+import pytest
+import source_answers
+from coverage_table import Cell, Row
+
+from ensemble_compress.nodes import set_codes
+
+ROWS = coverage_table.rows_of()
+
+
+def proven_rows(row: Row, cell: Cell) -> np.ndarray:
+    return hard_rows.make_rows(
+        cell.forest,
+        cell.task.X,
+        cell.task.categorical,
+        not_whole=source_answers.compared_fractions(row.kind, cell.task),
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)
+def test_every_exact_cell_answers_as_its_library_does_on_hard_rows(row: Row) -> None:
+    for cell in row.cells:
+        if cell.state == coverage_table.EXACT:
+            rows = proven_rows(row, cell)
+            assert len(rows) >= hard_rows.N_ROWS
+            answers = source_answers.ask(row.kind, cell.task, cell.model, rows)
+            found = proof.compare_with_source(row.kind, answers, cell.forest, rows)
+            assert found["n_leaves"] >= hard_rows.N_ROWS * cell.forest.n_trees * 0.5
+        else:
+            assert cell.state in (coverage_table.REFUSED, coverage_table.NOT_OFFERED)
+            assert cell.reason
+
+
+def holds_the_first_category(cell: Cell) -> bool:
+    sets = cell.forest.category_sets
+    return any(0 in set_codes(sets, s) for s in range(len(sets.start) - 1))
+
+
+@pytest.mark.parametrize(("library", "kind"), [("LightGBM", "LGBM"), ("scikit-learn", "Hist")])
+def test_fractions_in_a_column_of_categories_differ_as_the_page_says(library: str, kind: str) -> None:
+    """LightGBM's only between -1 and 0, where category 0 is in a set. What is mended has to leave the page."""
+    row, cell = next(
+        (row, cell)
+        for row in coverage_table.rows_of(library)
+        if row.kind.name.startswith(kind)
+        for cell in row.exact_cells
+        if holds_the_first_category(cell)
+    )
+    hard = hard_rows.make_rows(cell.forest, cell.task.X, cell.task.categorical, not_whole="any")
+    answers = source_answers.ask(row.kind, cell.task, cell.model, hard)
+    differs = (answers.leaves != cell.forest.apply(hard)).any(axis=1)
+    codes = hard[differs][:, list(cell.task.categorical)]
+    assert differs.any()
+    between = (codes > -1) & (codes < 0) if kind == "LGBM" else codes != np.floor(codes)
+    assert between.any(axis=1).all()
+
+
+def test_the_page_says_what_was_found() -> None:
+    expected, actual = coverage_table.make_page(), coverage_table.PAGE.read_text()
+    changes = "\n".join(difflib.unified_diff(actual.splitlines(), expected.splitlines(), lineterm="", n=0))
+    assert expected == actual, f"run {coverage_table.COMMAND}\n{changes}"
+
+
+def test_the_page_holds_every_library_and_both_answers() -> None:
+    text = coverage_table.PAGE.read_text()
+    for library in ("scikit-learn", "XGBoost", "LightGBM", "CatBoost", "Treelite"):
+        assert f"\n## {library}\n" in text
+    assert text.count("| exact ") > 200
+    assert "refused (1)" in text
+
+
+def test_an_error_in_unknown_words_is_no_refusal_of_the_librarys() -> None:
+    def fit(task: kinds.Task, size: kinds.Size) -> None:
+        raise ValueError("a mistake of ours")
+
+    kind = kinds.Kind("scikit-learn", "Broken", fit, ("binary",))
+    with pytest.raises(RuntimeError, match="Broken on binary failed in words that are not known"):
+        coverage_table.find_cell(kind, "binary", False, False)
+
+
+def test_hard_rows_hold_every_threshold_its_neighbours_and_the_ends() -> None:
+    row = next(row for row in ROWS if row.kind.name == "XGBClassifier")
+    cell = row.exact_cells[-1]
+    rows, nodes = proven_rows(row, cell), cell.forest.nodes
+    numeric = (nodes.feature >= 0) & (nodes.category_set < 0)
+    assert numeric.any()
+    for f, threshold in zip(nodes.feature[numeric], nodes.threshold[numeric], strict=True):
+        at = np.float32(threshold)
+        around = [at, np.nextafter(at, np.float32(-np.inf)), np.nextafter(at, np.float32(np.inf))]
+        assert np.isin(around, rows[:, f]).all()
+    for column in rows.T:
+        zeros = column[column == 0]
+        assert np.signbit(zeros).any()
+        assert not np.signbit(zeros).all()
+        assert np.isnan(column).any()
+        assert np.isinf(column).any()
+        assert (np.abs(column[column != 0]) < np.finfo(np.float32).tiny).any()
+    codes = rows[:, list(cell.task.categorical)]
+    assert ((codes < 0) & (codes == np.floor(codes))).any()
+    assert (codes > 0).any()
+    assert (codes != np.floor(codes)).any()
+
+
+def test_rows_of_a_model_without_a_rule_for_missing_values_hold_none() -> None:
+    row = next(row for row in ROWS if row.kind.name == "GradientBoostingRegressor, huber")
+    rows = proven_rows(row, row.exact_cells[0])
+    assert not row.exact_cells[0].forest.handles_nan
+    assert not np.isnan(rows).any()
