@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ensemble_compress import frames
-from ensemble_compress.engines import walk
+from ensemble_compress.engines import bitvector, walk
+from ensemble_compress.engines.plan import Plan
 from ensemble_compress.errors import InputError, ParameterError
 
 ROWS_PER_THREAD = 2048
@@ -130,26 +132,30 @@ def over_threads(work: Callable[[int, int], None], n_rows: int, n_jobs: int | No
 
 def plan(
     nodes: Any, sets: Any, tree_start: NDArray[np.int32], tree_output: NDArray[np.int32], values: NDArray[Any]
-) -> walk.Walk:
-    """The trees laid out for the engine that will run them."""
-    return walk.lay_out(nodes, sets, tree_start, tree_output, values)
+) -> Plan:
+    """The trees, ready to be laid out for the engines that will run them."""
+    return Plan(nodes, sets, tree_start, tree_output, values)
 
 
-def find_leaves(trees: walk.Walk, rows: NDArray[Any], n_jobs: int | None = None) -> NDArray[np.int32]:
+def find_leaves(trees: Plan, rows: NDArray[Any], n_jobs: int | None = None) -> NDArray[np.int32]:
     """The node where each row ends in each tree, shape (n_rows, n_trees), numbered through the whole forest."""
-    out = np.empty((len(rows), len(trees.tree_start) - 1), np.int32)
+    laid_out = trees.walk
+    out = np.empty((len(rows), len(laid_out.tree_start) - 1), np.int32)
     if rows.shape[1] == 0:
-        out[:] = trees.tree_start[:-1]
+        out[:] = laid_out.tree_start[:-1]
     else:
-        over_threads(lambda start, stop: walk.find_leaves(trees, rows, start, stop, out), len(rows), n_jobs)
+        over_threads(
+            lambda start, stop: walk.find_leaves(laid_out, rows, start, stop, out), len(rows), n_jobs
+        )
     return out
 
 
-def add_margins(trees: walk.Walk, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
+def add_margins(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
     """Add every tree's leaf to `out`, shape (n_rows, n_outputs), in tree order and in the dtype of `values`."""
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
-    over_threads(lambda start, stop: walk.add_margins(trees, rows, start, stop, out), len(rows), n_jobs)
+    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
+    over_threads(lambda start, stop: trees.add_margins(rows, start, stop, out), len(rows), n_jobs)
 
 
 def warm_up() -> None:
@@ -157,16 +163,35 @@ def warm_up() -> None:
 
     Takes a few seconds the first time and a fraction of one afterwards.
     """
-    index, words = _read_only(np.zeros(1, np.int32)), _read_only(np.zeros(0, np.uint32))
-    tree_start = _read_only(np.array([0, 1], np.int32))
-    record = _read_only(np.array([(np.nan, 0, 0)], walk.RECORD))
-    for value_dtype in (np.float32, np.float64):
+    nodes, sets, tree_start = _one_leaf()
+    output = _read_only(np.array([0], np.int32))
+    for x_dtype, value_dtype in (
+        (np.float32, np.float32),
+        (np.float32, np.float64),
+        (np.float64, np.float64),
+    ):
         values = _read_only(np.zeros((1, 1), value_dtype))
-        one_leaf = walk.Walk(record, index, index, words, tree_start, index, values)
-        for x_dtype in (np.float32, np.float64):
-            rows = np.zeros((1, 1), x_dtype)
-            find_leaves(one_leaf, rows)
-            add_margins(one_leaf, rows, np.zeros((1, 1), value_dtype))
+        rows, out = np.zeros((1, 1), x_dtype), np.zeros((1, 1), value_dtype)
+        trees = plan(nodes, sets, tree_start, output, values)
+        find_leaves(trees, rows)
+        add_margins(trees, rows, out)
+        if trees.runs[0].bits is not None:
+            bitvector.add_margins(trees.runs[0].bits, rows, 0, 1, out)
+
+
+def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:
+    """(nodes, sets, where the trees start) of a forest of one leaf."""
+    none, nothing = _read_only(np.full(1, -1, np.int32)), _read_only(np.zeros(1, np.int32))
+    nodes = SimpleNamespace(
+        feature=none,
+        threshold=np.zeros(1),
+        right=none,
+        nan_left=np.zeros(1, bool),
+        category_set=none,
+        leaf=nothing,
+    )
+    sets = SimpleNamespace(start=nothing, words=_read_only(np.zeros(0, np.uint32)))
+    return nodes, sets, _read_only(np.array([0, 1], np.int32))
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

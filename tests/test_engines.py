@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import oracle
 import pytest
@@ -12,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import forests, hard_rows, rows_for
 
-from ensemble_compress.engines import structure, walk
+from ensemble_compress.engines import bitvector, structure, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
+
+needs_the_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="its vectors are LLVM's")
 
 
 def assert_agrees(forest: Forest, rows: np.ndarray) -> None:
@@ -48,14 +52,86 @@ def test_walk_writes_the_rows_it_was_given_and_no_others(forest: Forest, data: s
     start = data.draw(st.integers(0, 30))
     stop = data.draw(st.integers(start, 30))
     leaves = np.full((30, forest.n_trees), -7, np.int32)
-    walk.find_leaves(forest._plan, rows, start, stop, leaves)
+    walk.find_leaves(forest._plan.walk, rows, start, stop, leaves)
     expected = oracle.leaves(forest, rows)
     expected[:start] = expected[stop:] = -7
     np.testing.assert_array_equal(expected, leaves)
     sums = np.full((30, forest.n_outputs), 7, forest.values.dtype)
-    walk.add_margins(forest._plan, rows, start, stop, sums)
+    walk.add_margins(forest._plan.walk, rows, start, stop, sums)
     assert (sums[:start] == 7).all()
     assert (sums[stop:] == 7).all()
+
+
+def bit_margins(forest: Forest, rows: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """The sums by bit vectors of the rows from `start` to `stop`, the others NaN."""
+    run = forest._plan.runs[0]
+    assert len(forest._plan.runs) == 1
+    sums = np.full((len(rows), forest.n_outputs), np.nan, forest.values.dtype)
+    sums[start:stop] = forest.bias
+    bitvector.add_margins(run.bits, rows, start, stop, sums)
+    return sums
+
+
+@needs_the_compiler
+@given(forests(), st.integers(0, 3 * bitvector.BLOCK), st.data())
+def test_bit_vectors_give_the_sums_of_the_naive_twin(
+    forest: Forest, n_rows: int, data: st.DataObject
+) -> None:
+    forest = replace(forest, divisor=1.0, bias_last=False)
+    rows = np.concatenate([data.draw(rows_for(forest)), hard_rows(forest, n_rows)])
+    start = data.draw(st.integers(0, len(rows)))
+    sums = bit_margins(forest, rows, start, len(rows))
+    assert np.isnan(sums[:start]).all()
+    assert oracle.margins(forest, rows[start:]).tobytes() == sums[start:].tobytes()
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("n_leaves", [1, 2, 15, 16, 17, 31, 32, 33, 48, 49, 63, 64])
+@pytest.mark.parametrize("turns_left", [True, False])
+def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
+    n_leaves: int, turns_left: bool
+) -> None:
+    forest = chain(n_leaves - 1, turns_left=turns_left)
+    rows = np.arange(-1.0, n_leaves + 1, 0.5)[:, None]
+    expected = oracle.margins(forest, rows)
+    assert len(np.unique(expected)) == n_leaves
+    np.testing.assert_array_equal(expected, bit_margins(forest, rows, 0, len(rows)))
+
+
+def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:
+    small, large = chain(63, turns_left=True), chain(64, turns_left=False)
+    forest = join([small] * 8 + [large] + [small] * 7 + [large] + [small] * 9)
+    assert [run.bits is not None for run in forest._plan.runs] == [True, False, True]
+    rows = np.arange(-1.0, 66, 0.25)[:, None]
+    assert_agrees(forest, rows)
+    assert_agrees(forest, rows[:2])
+
+
+def join(forests: list[Forest]) -> Forest:
+    """One forest of the trees of several, with values of a tree's own."""
+    nodes, values, n_nodes, n_values = [], [], 0, 0
+    for k, forest in enumerate(forests):
+        shift = {"right": n_nodes, "leaf": n_values}
+        fields = [
+            np.where(a >= 0, a + shift.get(name, 0), a) if name in shift else a
+            for name, a in forest.nodes._asdict().items()
+        ]
+        nodes.append(fields)
+        values.append(forest.values / (k + 3))
+        n_nodes, n_values = n_nodes + forest.n_nodes, n_values + len(forest.values)
+    start = np.append(0, np.cumsum([forest.n_nodes for forest in forests]))
+    joined = Nodes(*(np.concatenate(field) for field in zip(*nodes, strict=True)))
+    return Forest(joined, start, [-1] * len(forests), np.concatenate(values), np.zeros(1), n_features=1)
+
+
+def test_more_thresholds_than_ranks_are_left_to_the_walk() -> None:
+    n_trees = bitvector.MOST_CUTS // 63 + 1
+    forest = join([chain(63, turns_left=True)] * n_trees)
+    apart = forest.nodes.threshold + np.repeat(np.arange(n_trees) / n_trees, 127)
+    nodes = forest.nodes._replace(threshold=np.where(forest.nodes.feature >= 0, apart, 0))
+    forest = Forest(nodes, forest.tree_start, [-1] * n_trees, forest.values, np.zeros(1), n_features=1)
+    assert forest._plan.runs[0].bits is None
+    assert_agrees(forest, np.array([[-1.0], [3.5], [40.25], [99], [np.nan], [7]]))
 
 
 def chain(n_splits: int, *, turns_left: bool) -> Forest:
@@ -123,7 +199,7 @@ def test_shapes_of_trees_are_those_of_a_plain_walk(forest: Forest) -> None:
 def test_kernels_pass_with_the_compiler_off_and_with_every_index_checked(switch: str, tmp_path: Path) -> None:
     # A cache of its own: code compiled with other switches must not be found in it.
     environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    chosen = "test_walk or test_shapes or test_a_right_child"
+    chosen = "test_walk or test_shapes or test_a_right_child or test_bit_vectors"
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
     done = subprocess.run(
         [*command, "--hypothesis-profile=slow-engine", __file__],

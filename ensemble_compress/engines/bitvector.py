@@ -1,0 +1,326 @@
+"""The bit-vector engine: all splits of a tree at once, for a block of rows, in vectors; for trees of at most 64 leaves.
+
+The leaves of a tree are numbered from left to right and a row starts with one bit set for each. A split that sends the
+row to the right clears the bits of its left subtree; when all splits have been tried, in whatever order, the lowest bit
+still set is the row's leaf. No step waits for the one before it, so a block of rows goes through a split at the full
+width of the processor's vectors.
+
+Everything is 16 bits wide, so that a vector holds many rows and nothing is ever widened. The bits of a tree are words of 16
+leaves, and a word tries only the splits that can clear some of its bits: for most splits that is one word. Values are
+compared by rank: the number of the model's own thresholds of that column that lie below, found once a row; ranks have the
+order of the values, so every test comes out as it did. The column also says where missing values go: their rank is below
+or above all others, and a feature whose splits disagree about it has two columns. A categorical test is a column of zeros
+and ones.
+
+Source: Lucchese et al., "QuickScorer", SIGIR 2015, section 3 (the bit vectors); Ye et al., "RapidScorer", KDD 2018,
+section 4 (a block of rows to a split). The vectors are written out as LLVM's own, which become AVX2, AVX-512 or NEON.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from ensemble_compress.engines import inlined, kernel
+from ensemble_compress.engines.walk import is_in_set
+
+BLOCK = 64
+WORD = 16
+MOST_LEAVES = 64
+MOST_CUTS = 2**15 - 2
+"""Thresholds of a column: their ranks, and those of missing values, have to fit 16 bits."""
+
+MOST_COLUMNS = 4096
+"""A block's ranks have to stay in the processor's second cache."""
+
+BELOW_ALL, ABOVE_ALL = -1, 2**15 - 1
+
+
+class BitVectors(NamedTuple):
+    """A run of trees laid out for this engine.
+
+    Attributes
+    ----------
+    feature, missing, category_set : ndarray of shape (n_columns,)
+        What a column is made of: a feature, the rank of a missing value, and a set of categories or -1.
+    cuts, cut_start : ndarray
+        The thresholds of a column, sorted, in `cuts[cut_start[c] : cut_start[c + 1]]`, filled up with infinities to a
+        power of two.
+    set_start, set_words : ndarray
+        The sets of categories.
+    word_start : ndarray of shape (n_trees + 1,) int32
+        Where a tree's words begin.
+    test_start : ndarray of shape (n_words + 1,) int32
+        Where a word's tests begin.
+    column, above, mask : ndarray of shape (n_tests,)
+        A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`.
+    first_leaf : ndarray of shape (n_trees + 1,) int32
+        Where a tree's leaves begin in `row` and `leaf_value`.
+    row : ndarray of shape (n_leaves,) int32
+        The row of `values` of each leaf, from left to right.
+    leaf_value : ndarray of shape (n_leaves,)
+        The first value of each leaf.
+    tree_output, values : ndarray
+        As in `Forest`.
+    """
+
+    feature: NDArray[np.int32]
+    missing: NDArray[np.int16]
+    category_set: NDArray[np.int32]
+    cuts: NDArray[np.float64]
+    cut_start: NDArray[np.int32]
+    set_start: NDArray[np.int32]
+    set_words: NDArray[np.uint32]
+    word_start: NDArray[np.int32]
+    test_start: NDArray[np.int32]
+    column: NDArray[np.int32]
+    above: NDArray[np.int16]
+    mask: NDArray[np.int16]
+    first_leaf: NDArray[np.int32]
+    row: NDArray[np.int32]
+    leaf_value: NDArray[Any]
+    tree_output: NDArray[np.int32]
+    values: NDArray[Any]
+
+
+# -- layout ------------------------------------------------------------------------------------------------------
+
+
+class _Columns(NamedTuple):
+    """What `BitVectors` says of columns, and the column and rank of each split."""
+
+    feature: NDArray[np.int32]
+    missing: NDArray[np.int16]
+    category_set: NDArray[np.int32]
+    cuts: NDArray[np.float64]
+    cut_start: NDArray[np.int32]
+    column: NDArray[np.int32]
+    rank: NDArray[np.int64]
+
+
+def lay_out(
+    nodes: Any,
+    sets: Any,
+    tree_start: NDArray[np.int32],
+    tree_output: NDArray[np.int32],
+    values: NDArray[Any],
+) -> BitVectors | None:
+    """The arrays of a forest as the kernel below wants them; None where a tree or a column is too large for it."""
+    is_leaf = nodes.feature < 0
+    leaves_before = np.append(0, np.cumsum(is_leaf, dtype=np.int64))
+    first_leaf = leaves_before[tree_start]
+    n_leaves = np.diff(first_leaf)
+    if n_leaves.max(initial=0) > MOST_LEAVES:
+        return None
+    splits = np.flatnonzero(~is_leaf)
+    columns = _find_columns(nodes, splits)
+    if columns is None:
+        return None
+    word_start = np.append(0, np.cumsum(-(-n_leaves // WORD)))
+    tree = np.searchsorted(tree_start, splits, side="right") - 1
+    # Nodes lie in pre-order: the leaves of a left subtree are those between the split and its right child.
+    begin, end = (leaves_before[j] - first_leaf[tree] for j in (splits, nodes.right[splits]))
+    split, word, mask = _tests(begin, end, word_start[tree])
+    # Tests of one column side by side: its ranks are in the nearest cache then.
+    order = np.lexsort((columns.column[split], word))
+    split, word, mask = split[order], word[order], mask[order]
+    row = nodes.leaf[is_leaf].astype(np.int32)
+    return BitVectors(
+        *columns[:5],
+        sets.start,
+        sets.words,
+        word_start.astype(np.int32),
+        np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
+        columns.column[split],
+        (columns.rank[split] + 1).astype(np.int16),
+        mask,
+        first_leaf.astype(np.int32),
+        row,
+        np.ascontiguousarray(values[row, 0]),
+        tree_output,
+        values,
+    )
+
+
+def _find_columns(nodes: Any, splits: NDArray[np.intp]) -> _Columns | None:
+    """One column for each feature, side that missing values go to, and set of categories; None if they are too many."""
+    kinds = np.stack([nodes.feature[splits], nodes.category_set[splits], nodes.nan_left[splits]])
+    kind, column = np.unique(kinds, axis=1, return_inverse=True)
+    if kind.shape[1] > MOST_COLUMNS:
+        return None
+    feature, category_set, nan_left = kind
+    threshold = np.where(nodes.category_set[splits] >= 0, 0.0, nodes.threshold[splits])
+    order = np.lexsort((threshold, column))
+    of_column, cut = column[order], threshold[order]
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (of_column[1:] != of_column[:-1]) | (cut[1:] != cut[:-1])
+    n_cuts = np.bincount(of_column[is_new], minlength=kind.shape[1])
+    if n_cuts.max(initial=0) > MOST_CUTS:
+        return None
+    first = np.append(0, np.cumsum(n_cuts))
+    place = np.cumsum(is_new) - 1 - first[of_column]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = place
+    # Room for one more than there are, so that a search that halves ends below the last one's end.
+    start = np.append(0, np.cumsum(np.exp2(np.ceil(np.log2(n_cuts + 1))).astype(np.int64)))
+    cuts = np.full(start[-1], np.inf)
+    cuts[start[of_column] + place] = cut
+    return _Columns(
+        feature.astype(np.int32),
+        np.where(nan_left, BELOW_ALL, ABOVE_ALL).astype(np.int16),
+        category_set.astype(np.int32),
+        cuts,
+        start.astype(np.int32),
+        column.astype(np.int32),
+        rank,
+    )
+
+
+def _tests(
+    begin: NDArray[np.int64], end: NDArray[np.int64], first_word: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int16]]:
+    """(split, word, mask) of every test: a split clears the leaves `begin` to `end`, which lie in one word or more."""
+    found = []
+    for k in range(MOST_LEAVES // WORD):
+        low, high = np.clip(begin - WORD * k, 0, WORD), np.clip(end - WORD * k, 0, WORD)
+        split = np.flatnonzero(high > low)
+        cleared = (1 << high[split]) - (1 << low[split])
+        found.append((split, first_word[split] + k, (0xFFFF & ~cleared).astype(np.uint16).view(np.int16)))
+    split, word, mask = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return split, word, mask
+
+
+# -- kernel ------------------------------------------------------------------------------------------------------
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _try_tests(
+    typing_context: Any,
+    ranks: Any,
+    column: Any,
+    above: Any,
+    mask: Any,
+    start: Any,
+    stop: Any,
+    first: Any,
+    leaf: Any,
+) -> Any:
+    """Try the tests from `start` to `stop`, a word's, on a block of rows; rows with a bit left get their `leaf`.
+
+    `first` is the number of the word's first leaf in its tree.
+    """
+    signature = types.void(ranks, column, above, mask, start, stop, first, leaf)
+    short = ir.IntType(16)
+    vector, lanes = ir.VectorType(short, BLOCK), ir.VectorType(ir.IntType(32), BLOCK)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def data(k: int) -> Any:
+            return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+
+        def splat(value: Any) -> Any:
+            nothing = ir.Constant(vector, ir.Undefined)
+            one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, nothing, ir.Constant(lanes, [0] * BLOCK))
+
+        def whole(pointer: Any) -> Any:
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        ranks, column, above, mask, leaf = (data(k) for k in (0, 1, 2, 3, 7))
+        start, stop, first = arguments[4:7]
+        bits = cgutils.alloca_once(builder, vector)  # becomes registers
+        builder.store(ir.Constant(vector, [-1] * BLOCK), bits)
+        with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (j, _):
+            c = builder.sext(builder.load(builder.gep(column, [j])), start.type)
+            of_column = builder.gep(ranks, [builder.mul(c, ir.Constant(c.type, BLOCK))])
+            bound = splat(builder.load(builder.gep(above, [j])))
+            rank = builder.load(whole(of_column), align=2)
+            stays = builder.sext(builder.icmp_signed(">", bound, rank), vector)
+            kept = builder.or_(stays, splat(builder.load(builder.gep(mask, [j]))))
+            builder.store(builder.and_(builder.load(bits), kept), bits)
+        left = builder.load(bits)
+        of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
+        count = cgutils.get_or_insert_function(builder.module, of_vectors, f"llvm.cttz.v{BLOCK}i16")
+        lowest = builder.call(count, [left, ir.Constant(ir.IntType(1), 0)])
+        found = builder.add(lowest, splat(builder.trunc(first, short)))
+        has_bit = builder.icmp_signed("!=", left, ir.Constant(vector, [0] * BLOCK))
+        known = builder.load(whole(leaf), align=2)
+        builder.store(builder.select(has_bit, found, known), whole(leaf), align=2)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@inlined
+def _rank_rows(
+    plan: Any,
+    X: NDArray[Any],
+    first: int,
+    n_rows: int,
+    x: NDArray[np.float64],
+    low: NDArray[np.int32],
+    ranks: NDArray[np.int16],
+) -> None:
+    """Write to `ranks` the columns of a block of rows; `x` and `low` are scratch."""
+    for c in range(len(plan.feature)):
+        f, missing, of_column = plan.feature[c], plan.missing[c], ranks[c]
+        if plan.category_set[c] >= 0:
+            for i in range(n_rows):
+                value = X[first + i, f]
+                is_in = is_in_set(plan.set_start, plan.set_words, np.int64(plan.category_set[c]), value)
+                of_column[i] = missing if np.isnan(value) else np.int16(not is_in)
+            continue
+        for i in range(n_rows):
+            x[i] = X[first + i, f]
+        low[:] = plan.cut_start[c]
+        half = (plan.cut_start[c + 1] - plan.cut_start[c]) >> 1
+        while half > 0:
+            # All rows a step at a time: the steps of one row wait for each other, those of many do not.
+            for i in range(BLOCK):
+                low[i] += np.int32(plan.cuts[low[i] + half - 1] < x[i]) * half
+            half >>= 1
+        for i in range(n_rows):
+            of_column[i] = missing if np.isnan(x[i]) else np.int16(low[i] - plan.cut_start[c])
+
+
+@inlined
+def _number_leaves(plan: Any, ranks: NDArray[np.int16], leaves: NDArray[np.int16]) -> None:
+    """Write to `leaves` the number of each row's leaf in each tree."""
+    for t in range(len(plan.word_start) - 1):
+        first_word = plan.word_start[t]
+        for w in range(plan.word_start[t + 1] - 1, first_word - 1, -1):
+            start, stop = np.int64(plan.test_start[w]), np.int64(plan.test_start[w + 1])
+            first = np.int64((w - first_word) * WORD)
+            _try_tests(ranks, plan.column, plan.above, plan.mask, start, stop, first, leaves[t])
+
+
+@kernel
+def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
+    """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
+    n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
+    x, low = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
+    ranks, leaves = np.zeros((len(plan.feature), BLOCK), np.int16), np.zeros((n_trees, BLOCK), np.int16)
+    sums = np.zeros((n_outputs, BLOCK), out.dtype)
+    for first in range(start, stop, BLOCK):
+        n_rows = min(BLOCK, stop - first)
+        _rank_rows(plan, X, first, n_rows, x, low, ranks)
+        _number_leaves(plan, ranks, leaves)
+        for i in range(n_rows):
+            for k in range(n_outputs):
+                sums[k, i] = out[first + i, k]
+        for t in range(n_trees):
+            of_tree, leaf = leaves[t], plan.first_leaf[t]
+            if plan.tree_output[t] >= 0:
+                of_output = sums[plan.tree_output[t]]
+                for i in range(BLOCK):
+                    of_output[i] += plan.leaf_value[leaf + of_tree[i]]
+            else:
+                for i in range(n_rows):
+                    v = plan.row[leaf + of_tree[i]]
+                    for k in range(width):
+                        sums[k, i] += plan.values[v, k]
+        for i in range(n_rows):
+            for k in range(n_outputs):
+                out[first + i, k] = sums[k, i]
