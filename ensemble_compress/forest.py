@@ -214,7 +214,9 @@ class Forest:
 
     @cached_property
     def _plan(self) -> Any:
-        return predict.plan(self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values)
+        return predict.plan(
+            self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values, self.x_dtype
+        )
 
     def rows(self, X: Any) -> NDArray[Any]:
         """X as the forest reads it: checked, C-contiguous, of dtype `x_dtype`."""

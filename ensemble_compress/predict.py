@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ensemble_compress import frames
-from ensemble_compress.engines import bitvector, walk
+from ensemble_compress.engines import bitvector, packed_walk, walk
 from ensemble_compress.engines.plan import Plan
 from ensemble_compress.errors import InputError, ParameterError
 
@@ -131,22 +131,24 @@ def over_threads(work: Callable[[int, int], None], n_rows: int, n_jobs: int | No
 
 
 def plan(
-    nodes: Any, sets: Any, tree_start: NDArray[np.int32], tree_output: NDArray[np.int32], values: NDArray[Any]
+    nodes: Any,
+    sets: Any,
+    tree_start: NDArray[np.int32],
+    tree_output: NDArray[np.int32],
+    values: NDArray[Any],
+    x_dtype: str,
 ) -> Plan:
     """The trees, ready to be laid out for the engines that will run them."""
-    return Plan(nodes, sets, tree_start, tree_output, values)
+    return Plan(nodes, sets, tree_start, tree_output, values, x_dtype)
 
 
 def find_leaves(trees: Plan, rows: NDArray[Any], n_jobs: int | None = None) -> NDArray[np.int32]:
     """The node where each row ends in each tree, shape (n_rows, n_trees), numbered through the whole forest."""
-    laid_out = trees.walk
-    out = np.empty((len(rows), len(laid_out.tree_start) - 1), np.int32)
+    out = np.empty((len(rows), trees.n_trees), np.int32)
     if rows.shape[1] == 0:
-        out[:] = laid_out.tree_start[:-1]
-    else:
-        over_threads(
-            lambda start, stop: walk.find_leaves(laid_out, rows, start, stop, out), len(rows), n_jobs
-        )
+        rows = np.zeros((len(rows), 1), rows.dtype)
+    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
+    over_threads(lambda start, stop: trees.find_leaves(rows, start, stop, out), len(rows), n_jobs)
     return out
 
 
@@ -172,11 +174,12 @@ def warm_up() -> None:
     ):
         values = _read_only(np.zeros((1, 1), value_dtype))
         rows, out = np.zeros((1, 1), x_dtype), np.zeros((1, 1), value_dtype)
-        trees = plan(nodes, sets, tree_start, output, values)
-        find_leaves(trees, rows)
-        add_margins(trees, rows, out)
-        if trees.runs[0].bits is not None:
-            bitvector.add_margins(trees.runs[0].bits, rows, 0, 1, out)
+        run = plan(nodes, sets, tree_start, output, values, str(np.dtype(x_dtype))).runs[0]
+        leaves = np.zeros((1, 1), np.int32)
+        for engine, trees in ((walk, run.walk), (packed_walk, run.packed), (bitvector, run.bits)):
+            if trees is not None:
+                engine.find_leaves(trees, rows, 0, 1, leaves)
+                engine.add_margins(trees, rows, 0, 1, out)
 
 
 def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numba
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import forests, hard_rows, rows_for
 
-from ensemble_compress.engines import bitvector, structure, walk
+from ensemble_compress.engines import bitvector, packed_walk, structure, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -46,43 +48,64 @@ def test_walk_takes_any_number_of_rows_around_its_block(n_rows: int) -> None:
     assert_agrees(forest, hard_rows(forest, n_rows))
 
 
-@given(forests(max_splits=4), st.data())
-def test_walk_writes_the_rows_it_was_given_and_no_others(forest: Forest, data: st.DataObject) -> None:
-    rows = hard_rows(forest, 30)
-    start = data.draw(st.integers(0, 30))
-    stop = data.draw(st.integers(start, 30))
-    leaves = np.full((30, forest.n_trees), -7, np.int32)
-    walk.find_leaves(forest._plan.walk, rows, start, stop, leaves)
-    expected = oracle.leaves(forest, rows)
-    expected[:start] = expected[stop:] = -7
-    np.testing.assert_array_equal(expected, leaves)
-    sums = np.full((30, forest.n_outputs), 7, forest.values.dtype)
-    walk.add_margins(forest._plan.walk, rows, start, stop, sums)
-    assert (sums[:start] == 7).all()
-    assert (sums[stop:] == 7).all()
-
-
-def bit_margins(forest: Forest, rows: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """The sums by bit vectors of the rows from `start` to `stop`, the others NaN."""
-    run = forest._plan.runs[0]
-    assert len(forest._plan.runs) == 1
+def by_engine(engine: ModuleType, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
+    """The leaves (others -7) and sums (others NaN) of the rows from `start` to `stop`, by one engine."""
+    (run,) = forest._plan.runs
+    trees = {walk: run.walk, packed_walk: run.packed, bitvector: run.bits}[engine]
+    leaves = np.full((len(rows), forest.n_trees), -7, np.int32)
+    engine.find_leaves(trees, rows, start, stop, leaves)
     sums = np.full((len(rows), forest.n_outputs), np.nan, forest.values.dtype)
     sums[start:stop] = forest.bias
-    bitvector.add_margins(run.bits, rows, start, stop, sums)
-    return sums
+    engine.add_margins(trees, rows, start, stop, sums)
+    return leaves, sums
 
 
-@needs_the_compiler
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(walk, id="walk"),
+        pytest.param(packed_walk, id="packed", marks=needs_the_compiler),
+        pytest.param(bitvector, id="bits", marks=needs_the_compiler),
+    ],
+)
 @given(forests(), st.integers(0, 3 * bitvector.BLOCK), st.data())
-def test_bit_vectors_give_the_sums_of_the_naive_twin(
-    forest: Forest, n_rows: int, data: st.DataObject
+def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_it_was_given(
+    engine: ModuleType, forest: Forest, n_rows: int, data: st.DataObject
 ) -> None:
     forest = replace(forest, divisor=1.0, bias_last=False)
     rows = np.concatenate([data.draw(rows_for(forest)), hard_rows(forest, n_rows)])
     start = data.draw(st.integers(0, len(rows)))
-    sums = bit_margins(forest, rows, start, len(rows))
+    stop = data.draw(st.integers(start, len(rows)))
+    expected = oracle.leaves(forest, rows)
+    expected[:start] = expected[stop:] = -7
+    leaves, sums = by_engine(engine, forest, rows, start, stop)
+    np.testing.assert_array_equal(expected, leaves)
     assert np.isnan(sums[:start]).all()
-    assert oracle.margins(forest, rows[start:]).tobytes() == sums[start:].tobytes()
+    assert np.isnan(sums[stop:]).all()
+    assert oracle.margins(forest, rows[start:stop]).tobytes() == sums[start:stop].tobytes()
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("more", [-1, 0, 1, packed_walk.LANES, packed_walk.BLOCK + 5])
+def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> None:
+    forest = chain(6, turns_left=False)
+    rows = hard_rows(forest, packed_walk.BLOCK * packed_walk.MOST_BLOCKS + more)
+    leaves, sums = by_engine(packed_walk, forest, rows, 0, len(rows))
+    np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
+    np.testing.assert_array_equal(oracle.margins(forest, rows), sums)
+
+
+@needs_the_compiler
+def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_walk() -> None:
+    n_features = packed_walk.MOST_COLUMNS + 1
+    wide = replace(
+        join([chain(1, turns_left=True)] * n_features),
+        n_features=n_features,
+    )
+    feature = np.where(wide.is_leaf, -1, np.arange(wide.n_nodes) // 3)
+    wide = replace(wide, nodes=wide.nodes._replace(feature=feature.astype(np.int32)))
+    assert wide._plan.runs[0].packed is None
+    assert_agrees(wide, hard_rows(wide, 20))
 
 
 @needs_the_compiler
@@ -95,7 +118,7 @@ def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
     rows = np.arange(-1.0, n_leaves + 1, 0.5)[:, None]
     expected = oracle.margins(forest, rows)
     assert len(np.unique(expected)) == n_leaves
-    np.testing.assert_array_equal(expected, bit_margins(forest, rows, 0, len(rows)))
+    np.testing.assert_array_equal(expected, by_engine(bitvector, forest, rows, 0, len(rows))[1])
 
 
 def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:
@@ -125,7 +148,7 @@ def join(forests: list[Forest]) -> Forest:
 
 
 def test_more_thresholds_than_ranks_are_left_to_the_walk() -> None:
-    n_trees = bitvector.MOST_CUTS // 63 + 1
+    n_trees = np.iinfo(np.int16).max // 63 + 1
     forest = join([chain(63, turns_left=True)] * n_trees)
     apart = forest.nodes.threshold + np.repeat(np.arange(n_trees) / n_trees, 127)
     nodes = forest.nodes._replace(threshold=np.where(forest.nodes.feature >= 0, apart, 0))
@@ -199,7 +222,7 @@ def test_shapes_of_trees_are_those_of_a_plain_walk(forest: Forest) -> None:
 def test_kernels_pass_with_the_compiler_off_and_with_every_index_checked(switch: str, tmp_path: Path) -> None:
     # A cache of its own: code compiled with other switches must not be found in it.
     environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    chosen = "test_walk or test_shapes or test_a_right_child or test_bit_vectors"
+    chosen = "test_walk or test_shapes or test_a_right_child or test_bit_vectors or test_every_engine or test_packed"
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
     done = subprocess.run(
         [*command, "--hypothesis-profile=slow-engine", __file__],

@@ -7,10 +7,7 @@ width of the processor's vectors.
 
 Everything is 16 bits wide, so that a vector holds many rows and nothing is ever widened. The bits of a tree are words of 16
 leaves, and a word tries only the splits that can clear some of its bits: for most splits that is one word. Values are
-compared by rank: the number of the model's own thresholds of that column that lie below, found once a row; ranks have the
-order of the values, so every test comes out as it did. The column also says where missing values go: their rank is below
-or above all others, and a feature whose splits disagree about it has two columns. A categorical test is a column of zeros
-and ones.
+compared by rank (`engines.columns`).
 
 Source: Lucchese et al., "QuickScorer", SIGIR 2015, section 3 (the bit vectors); Ye et al., "RapidScorer", KDD 2018,
 section 4 (a block of rows to a split). The vectors are written out as LLVM's own, which become AVX2, AVX-512 or NEON.
@@ -25,18 +22,13 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
-from ensemble_compress.engines.walk import is_in_set
+from ensemble_compress.engines.columns import Columns, find_columns, find_keys
 
 BLOCK = 64
 WORD = 16
 MOST_LEAVES = 64
-MOST_CUTS = 2**15 - 2
-"""Thresholds of a column: their ranks, and those of missing values, have to fit 16 bits."""
-
 MOST_COLUMNS = 4096
 """A block's ranks have to stay in the processor's second cache."""
-
-BELOW_ALL, ABOVE_ALL = -1, 2**15 - 1
 
 
 class BitVectors(NamedTuple):
@@ -44,13 +36,8 @@ class BitVectors(NamedTuple):
 
     Attributes
     ----------
-    feature, missing, category_set : ndarray of shape (n_columns,)
-        What a column is made of: a feature, the rank of a missing value, and a set of categories or -1.
-    cuts, cut_start : ndarray
-        The thresholds of a column, sorted, in `cuts[cut_start[c] : cut_start[c + 1]]`, filled up with infinities to a
-        power of two.
-    set_start, set_words : ndarray
-        The sets of categories.
+    columns : Columns
+        What the rows' keys are made of; the keys are int16 ranks.
     word_start : ndarray of shape (n_trees + 1,) int32
         Where a tree's words begin.
     test_start : ndarray of shape (n_words + 1,) int32
@@ -63,17 +50,13 @@ class BitVectors(NamedTuple):
         The row of `values` of each leaf, from left to right.
     leaf_value : ndarray of shape (n_leaves,)
         The first value of each leaf.
+    node : ndarray of shape (n_leaves,) int32
+        The node that each leaf is.
     tree_output, values : ndarray
         As in `Forest`.
     """
 
-    feature: NDArray[np.int32]
-    missing: NDArray[np.int16]
-    category_set: NDArray[np.int32]
-    cuts: NDArray[np.float64]
-    cut_start: NDArray[np.int32]
-    set_start: NDArray[np.int32]
-    set_words: NDArray[np.uint32]
+    columns: Columns
     word_start: NDArray[np.int32]
     test_start: NDArray[np.int32]
     column: NDArray[np.int32]
@@ -82,23 +65,12 @@ class BitVectors(NamedTuple):
     first_leaf: NDArray[np.int32]
     row: NDArray[np.int32]
     leaf_value: NDArray[Any]
+    node: NDArray[np.int32]
     tree_output: NDArray[np.int32]
     values: NDArray[Any]
 
 
 # -- layout ------------------------------------------------------------------------------------------------------
-
-
-class _Columns(NamedTuple):
-    """What `BitVectors` says of columns, and the column and rank of each split."""
-
-    feature: NDArray[np.int32]
-    missing: NDArray[np.int16]
-    category_set: NDArray[np.int32]
-    cuts: NDArray[np.float64]
-    cut_start: NDArray[np.int32]
-    column: NDArray[np.int32]
-    rank: NDArray[np.int64]
 
 
 def lay_out(
@@ -116,66 +88,32 @@ def lay_out(
     if n_leaves.max(initial=0) > MOST_LEAVES:
         return None
     splits = np.flatnonzero(~is_leaf)
-    columns = _find_columns(nodes, splits)
-    if columns is None:
+    found = find_columns(nodes, sets, splits, np.int16, MOST_COLUMNS)
+    if found is None:
         return None
+    columns, column, rank = found
     word_start = np.append(0, np.cumsum(-(-n_leaves // WORD)))
     tree = np.searchsorted(tree_start, splits, side="right") - 1
     # Nodes lie in pre-order: the leaves of a left subtree are those between the split and its right child.
     begin, end = (leaves_before[j] - first_leaf[tree] for j in (splits, nodes.right[splits]))
     split, word, mask = _tests(begin, end, word_start[tree])
     # Tests of one column side by side: its ranks are in the nearest cache then.
-    order = np.lexsort((columns.column[split], word))
+    order = np.lexsort((column[split], word))
     split, word, mask = split[order], word[order], mask[order]
     row = nodes.leaf[is_leaf].astype(np.int32)
     return BitVectors(
-        *columns[:5],
-        sets.start,
-        sets.words,
+        columns,
         word_start.astype(np.int32),
         np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
-        columns.column[split],
-        (columns.rank[split] + 1).astype(np.int16),
+        column[split],
+        (rank[split] + 1).astype(np.int16),
         mask,
         first_leaf.astype(np.int32),
         row,
         np.ascontiguousarray(values[row, 0]),
+        np.flatnonzero(is_leaf).astype(np.int32),
         tree_output,
         values,
-    )
-
-
-def _find_columns(nodes: Any, splits: NDArray[np.intp]) -> _Columns | None:
-    """One column for each feature, side that missing values go to, and set of categories; None if they are too many."""
-    kinds = np.stack([nodes.feature[splits], nodes.category_set[splits], nodes.nan_left[splits]])
-    kind, column = np.unique(kinds, axis=1, return_inverse=True)
-    if kind.shape[1] > MOST_COLUMNS:
-        return None
-    feature, category_set, nan_left = kind
-    threshold = np.where(nodes.category_set[splits] >= 0, 0.0, nodes.threshold[splits])
-    order = np.lexsort((threshold, column))
-    of_column, cut = column[order], threshold[order]
-    is_new = np.ones(len(order), bool)
-    is_new[1:] = (of_column[1:] != of_column[:-1]) | (cut[1:] != cut[:-1])
-    n_cuts = np.bincount(of_column[is_new], minlength=kind.shape[1])
-    if n_cuts.max(initial=0) > MOST_CUTS:
-        return None
-    first = np.append(0, np.cumsum(n_cuts))
-    place = np.cumsum(is_new) - 1 - first[of_column]
-    rank = np.empty(len(order), np.int64)
-    rank[order] = place
-    # Room for one more than there are, so that a search that halves ends below the last one's end.
-    start = np.append(0, np.cumsum(np.exp2(np.ceil(np.log2(n_cuts + 1))).astype(np.int64)))
-    cuts = np.full(start[-1], np.inf)
-    cuts[start[of_column] + place] = cut
-    return _Columns(
-        feature.astype(np.int32),
-        np.where(nan_left, BELOW_ALL, ABOVE_ALL).astype(np.int16),
-        category_set.astype(np.int32),
-        cuts,
-        start.astype(np.int32),
-        column.astype(np.int32),
-        rank,
     )
 
 
@@ -254,38 +192,6 @@ def _try_tests(
 
 
 @inlined
-def _rank_rows(
-    plan: Any,
-    X: NDArray[Any],
-    first: int,
-    n_rows: int,
-    x: NDArray[np.float64],
-    low: NDArray[np.int32],
-    ranks: NDArray[np.int16],
-) -> None:
-    """Write to `ranks` the columns of a block of rows; `x` and `low` are scratch."""
-    for c in range(len(plan.feature)):
-        f, missing, of_column = plan.feature[c], plan.missing[c], ranks[c]
-        if plan.category_set[c] >= 0:
-            for i in range(n_rows):
-                value = X[first + i, f]
-                is_in = is_in_set(plan.set_start, plan.set_words, np.int64(plan.category_set[c]), value)
-                of_column[i] = missing if np.isnan(value) else np.int16(not is_in)
-            continue
-        for i in range(n_rows):
-            x[i] = X[first + i, f]
-        low[:] = plan.cut_start[c]
-        half = (plan.cut_start[c + 1] - plan.cut_start[c]) >> 1
-        while half > 0:
-            # All rows a step at a time: the steps of one row wait for each other, those of many do not.
-            for i in range(BLOCK):
-                low[i] += np.int32(plan.cuts[low[i] + half - 1] < x[i]) * half
-            half >>= 1
-        for i in range(n_rows):
-            of_column[i] = missing if np.isnan(x[i]) else np.int16(low[i] - plan.cut_start[c])
-
-
-@inlined
 def _number_leaves(plan: Any, ranks: NDArray[np.int16], leaves: NDArray[np.int16]) -> None:
     """Write to `leaves` the number of each row's leaf in each tree."""
     for t in range(len(plan.word_start) - 1):
@@ -300,12 +206,13 @@ def _number_leaves(plan: Any, ranks: NDArray[np.int16], leaves: NDArray[np.int16
 def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
     n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
-    x, low = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
-    ranks, leaves = np.zeros((len(plan.feature), BLOCK), np.int16), np.zeros((n_trees, BLOCK), np.int16)
+    scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
+    ranks = np.zeros((len(plan.columns.feature), BLOCK), np.int16)
+    leaves = np.zeros((n_trees, BLOCK), np.int16)
     sums = np.zeros((n_outputs, BLOCK), out.dtype)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
-        _rank_rows(plan, X, first, n_rows, x, low, ranks)
+        find_keys(plan.columns, X, first, n_rows, scratch, ranks)
         _number_leaves(plan, ranks, leaves)
         for i in range(n_rows):
             for k in range(n_outputs):
@@ -324,3 +231,19 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
         for i in range(n_rows):
             for k in range(n_outputs):
                 out[first + i, k] = sums[k, i]
+
+
+@kernel
+def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[np.int32]) -> None:
+    """Write to `out[i, t]` the node where row i ends in tree t, for the rows from `start` to `stop`."""
+    n_trees = len(plan.tree_output)
+    scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
+    ranks = np.zeros((len(plan.columns.feature), BLOCK), np.int16)
+    leaves = np.zeros((n_trees, BLOCK), np.int16)
+    for first in range(start, stop, BLOCK):
+        n_rows = min(BLOCK, stop - first)
+        find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+        _number_leaves(plan, ranks, leaves)
+        for i in range(n_rows):
+            for t in range(n_trees):
+                out[first + i, t] = plan.node[plan.first_leaf[t] + leaves[t, i]]

@@ -6,37 +6,50 @@ added up one after the other.
 
 from functools import cached_property
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, walk
+from ensemble_compress.engines import bitvector, packed_walk, walk
 
-STEP_NS = 3.2
-"""A row one level down a tree by the walk engine (measured: 31 leaves, 8 rows interleaved, AVX2)."""
+# Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
+PLAIN_STEP = 4.5
+"""A row one level down a tree by the plain walk."""
 
-TEST_NS = 4.0
-"""A test on a block of rows by the bit-vector engine, the look-up of the leaves included."""
+PACKED_STEP = 0.6
+"""The same by the packed walk, whose eight lanes wait for the slowest."""
 
-RANK_NS = 1.2
-"""A value one step on in the search for its rank."""
+PACKED_LEAF = 4.0
+"""A row's way into a tree and its leaf's value, by the packed walk."""
 
-FEWEST_ROWS = 4
-"""For fewer rows the trees are not even laid out for bit vectors."""
+TEST = 3.0
+"""A test on a block of rows by bit vectors, the look-up of the leaves included."""
+
+KEY = 1.0
+"""A value's key, or one step on in the search for its rank."""
+
+CALL = 1500.0
+"""The scratch of an engine that has some."""
 
 FEWEST_TREES = 8
 """Shorter runs of small trees among large ones are walked with their neighbours."""
 
+BITS_ROWS = 16
+"""For fewer rows the trees are not even laid out for bit vectors."""
+
 
 class Run:
-    """Neighbouring trees that the same engine may run: a walk for few rows, bit vectors for many.
+    """Neighbouring trees that the same engines may run.
 
     Parameters
     ----------
     nodes, sets, tree_start, tree_output, values
         As in `Forest`, of these trees only.
+    x_dtype : str
+        As in `Forest`.
     is_small : bool
         Whether every tree is small enough for bit vectors.
     """
@@ -48,45 +61,82 @@ class Run:
         tree_start: NDArray[np.int32],
         tree_output: NDArray[np.int32],
         values: NDArray[Any],
+        x_dtype: str,
         is_small: bool,
     ) -> None:
         self._arrays = nodes, sets, tree_start, tree_output, values
-        self._is_small = is_small and not numba.config.DISABLE_JIT
+        self._x_dtype = x_dtype
+        self._is_small = is_small
 
     @cached_property
     def walk(self) -> walk.Walk:
-        """The trees as the walk engine wants them."""
+        """The trees as the plain walk wants them."""
         return walk.lay_out(*self._arrays)
+
+    @cached_property
+    def packed(self) -> packed_walk.Packed | None:
+        """The trees as the packed walk wants them; None where it cannot have them."""
+        if numba.config.DISABLE_JIT:
+            return None
+        return packed_walk.lay_out(*self._arrays, x_dtype=self._x_dtype)
 
     @cached_property
     def bits(self) -> bitvector.BitVectors | None:
         """The trees as the bit-vector engine wants them; None where it cannot have them."""
-        return bitvector.lay_out(*self._arrays) if self._is_small else None
+        if not self._is_small or numba.config.DISABLE_JIT:
+            return None
+        return bitvector.lay_out(*self._arrays)
 
     @cached_property
-    def _block_rows(self) -> float:
-        """So many rows walked cost as much as a block of them by bit vectors."""
-        if self.bits is None:
-            return np.inf
-        n_leaves = np.diff(self.bits.first_leaf)
-        steps = np.log2(np.diff(self.bits.cut_start)).sum()
-        block = TEST_NS * len(self.bits.column) + RANK_NS * bitvector.BLOCK * steps
-        row = STEP_NS * (1.3 * np.log2(n_leaves) + 1).sum()
-        return float(block / row)
+    def _n_steps(self) -> float:
+        """Splits that a row passes, about."""
+        n_leaves = (np.diff(self._arrays[2]) + 1) / 2
+        return float((1.3 * np.log2(n_leaves)).sum())
+
+    @property
+    def n_trees(self) -> int:
+        return len(self._arrays[3])
+
+    def _engine(self, n_rows: int) -> tuple[ModuleType, Any]:
+        """The engine that is likely to be the fastest for `n_rows` rows, and its layout of the trees."""
+        best: tuple[ModuleType, Any] = walk, None
+        least = n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)
+        if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
+            row = PACKED_STEP * 1.2 * self._n_steps + PACKED_LEAF * self.n_trees
+            cost = CALL + _whole(n_rows, packed_walk.LANES) * row
+            cost += _whole(n_rows, packed_walk.BLOCK) * _key_cost(self.packed.columns)
+            best, least = ((packed_walk, self.packed), cost) if cost < least else (best, least)
+        if n_rows >= BITS_ROWS and self.bits is not None:
+            block = TEST * len(self.bits.column) + bitvector.BLOCK * _key_cost(self.bits.columns)
+            cost = CALL + _whole(n_rows, bitvector.BLOCK) / bitvector.BLOCK * block
+            best = (bitvector, self.bits) if cost < least else best
+        return best if best[0] is not walk else (walk, self.walk)
 
     def prepare(self, n_rows: int) -> None:
-        """Lay out what `add_margins` will need for `n_rows` rows."""
-        _ = self.bits if self._is_for_bits(n_rows) else self.walk
-
-    def _is_for_bits(self, n_rows: int) -> bool:
-        return n_rows >= FEWEST_ROWS and n_rows >= self._block_rows * -(-n_rows // bitvector.BLOCK)
+        """Lay out what a call for `n_rows` rows will need."""
+        self._engine(n_rows)
 
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add the trees' leaves to `out`, for the rows from `start` to `stop`."""
-        if self._is_for_bits(stop - start):
-            bitvector.add_margins(self.bits, X, start, stop, out)
-        else:
-            walk.add_margins(self.walk, X, start, stop, out)
+        engine, trees = self._engine(stop - start)
+        engine.add_margins(trees, X, start, stop, out)
+
+    def find_leaves(self, X: NDArray[Any], start: int, stop: int, out: NDArray[np.int32]) -> None:
+        """Write the nodes where rows end to `out`, shape (n_rows, n_trees), numbered in the run."""
+        engine, trees = self._engine(stop - start)
+        engine.find_leaves(trees, X, start, stop, out)
+
+
+def _whole(n_rows: int, group: int) -> int:
+    """`n_rows` made up to whole groups."""
+    return -(-n_rows // group) * group
+
+
+def _key_cost(columns: Any) -> float:
+    """Nanoseconds for the keys of a row."""
+    if len(columns.cuts):
+        return float(KEY * np.log2(np.diff(columns.cut_start)).clip(1).sum())
+    return KEY * len(columns.feature)
 
 
 class Plan:
@@ -94,7 +144,7 @@ class Plan:
 
     Parameters
     ----------
-    nodes, sets, tree_start, tree_output, values
+    nodes, sets, tree_start, tree_output, values, x_dtype
         As in `Forest`.
     """
 
@@ -105,11 +155,14 @@ class Plan:
         tree_start: NDArray[np.int32],
         tree_output: NDArray[np.int32],
         values: NDArray[Any],
+        x_dtype: str,
     ) -> None:
         self._arrays = nodes, sets, tree_start, tree_output, values
+        self._x_dtype = x_dtype
+        self.n_trees = len(tree_output)
 
     def prepare(self, n_rows: int) -> None:
-        """Lay out what `add_margins` will need for `n_rows` rows, before several threads want it at once."""
+        """Lay out what a call for `n_rows` rows will need, before several threads want it at once."""
         for run in self.runs:
             run.prepare(n_rows)
 
@@ -118,24 +171,38 @@ class Plan:
         for run in self.runs:
             run.add_margins(X, start, stop, out)
 
-    @cached_property
-    def walk(self) -> walk.Walk:
-        """All trees as the walk engine wants them."""
+    def find_leaves(self, X: NDArray[Any], start: int, stop: int, out: NDArray[np.int32]) -> None:
+        """Write the nodes where rows end to `out`, shape (n_rows, n_trees), numbered through the whole forest."""
         if len(self.runs) == 1:
-            return self.runs[0].walk
-        return walk.lay_out(*self._arrays)
+            self.runs[0].find_leaves(X, start, stop, out)
+            return
+        tree = 0
+        for run, first in zip(self.runs, self._first_nodes, strict=True):
+            found = np.empty((stop - start, run.n_trees), np.int32)
+            run.find_leaves(X[start:stop], 0, stop - start, found)
+            np.add(found, first, out=out[start:stop, tree : tree + run.n_trees])
+            tree += run.n_trees
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        """The first tree of every run, and the number of trees."""
+        is_small = _are_small(self._arrays[2])
+        cuts = np.flatnonzero(np.diff(is_small)) + 1
+        return [0, *cuts.tolist(), len(is_small)]
+
+    @cached_property
+    def _first_nodes(self) -> list[int]:
+        return [int(self._arrays[2][tree]) for tree in self._bounds[:-1]]
 
     @cached_property
     def runs(self) -> list[Run]:
         """The trees in runs that suit one engine each."""
         nodes, sets, tree_start, tree_output, values = self._arrays
-        is_small = _are_small(nodes, tree_start)
-        cuts = np.flatnonzero(np.diff(is_small)) + 1
-        if not len(cuts):
-            return [Run(*self._arrays, is_small=bool(is_small.all()))]
-        bounds = [0, *cuts.tolist(), len(is_small)]
+        is_small = _are_small(tree_start)
+        if len(self._bounds) == 2:
+            return [Run(*self._arrays, self._x_dtype, is_small=bool(is_small.all()))]
         runs = []
-        for first, last in pairwise(bounds):
+        for first, last in pairwise(self._bounds):
             start, stop = tree_start[first], tree_start[last]
             part = type(nodes)(*(_read_only(field[start:stop]) for field in nodes))
             part = part._replace(
@@ -143,11 +210,13 @@ class Plan:
             )
             starts = _read_only(tree_start[first : last + 1] - start)
             output = _read_only(tree_output[first:last])
-            runs.append(Run(part, sets, starts, output, values, is_small=bool(is_small[first])))
+            runs.append(
+                Run(part, sets, starts, output, values, self._x_dtype, is_small=bool(is_small[first]))
+            )
         return runs
 
 
-def _are_small(nodes: Any, tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _are_small(tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     """For each tree whether bit vectors may run it; runs that are too short to pay are said to be large."""
     n_leaves = (np.diff(tree_start) + 1) // 2
     is_small = n_leaves <= bitvector.MOST_LEAVES
