@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ensemble_compress import frames
-from ensemble_compress.engines import bitvector, packed_walk, walk
+from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
 from ensemble_compress.engines.plan import Plan
 from ensemble_compress.errors import InputError, ParameterError
 
@@ -180,6 +180,8 @@ def warm_up() -> None:
             if trees is not None:
                 engine.find_leaves(trees, rows, 0, 1, leaves)
                 engine.add_margins(trees, rows, 0, 1, out)
+        if run.one_row is not None:
+            one_row.add_margins(run.one_row, rows, 0, 1, out)
 
 
 def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:

@@ -6,6 +6,7 @@ added up one after the other.
 
 from functools import cached_property
 from itertools import pairwise
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
@@ -13,13 +14,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, packed_walk, walk
+from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
 
 # Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
 PLAIN_STEP = 4.5
 """A row one level down a tree by the plain walk."""
 
-PACKED_STEP = 0.6
+PACKED_STEP = 0.7
 """The same by the packed walk, whose eight lanes wait for the slowest."""
 
 PACKED_LEAF = 4.0
@@ -36,6 +37,15 @@ CALL = 1500.0
 
 FEWEST_TREES = 8
 """Shorter runs of small trees among large ones are walked with their neighbours."""
+
+ONE_STEP = 1.0
+"""A row one level down a tree on the latency path, eight trees at a time."""
+
+ONE_LEAF = 3.0
+"""A row's way into a tree and its leaf's value, likewise."""
+
+FEW_ROWS = 33
+"""From so many rows on the latency path is not thought of."""
 
 BITS_ROWS = 16
 """For fewer rows the trees are not even laid out for bit vectors."""
@@ -67,6 +77,7 @@ class Run:
         self._arrays = nodes, sets, tree_start, tree_output, values
         self._x_dtype = x_dtype
         self._is_small = is_small
+        self._adders: dict[int, tuple[Any, Any]] = {}
 
     @cached_property
     def walk(self) -> walk.Walk:
@@ -97,28 +108,53 @@ class Run:
     def n_trees(self) -> int:
         return len(self._arrays[3])
 
+    @cached_property
+    def one_row(self) -> one_row.OneRow | None:
+        """The trees as the latency path wants them; None where it cannot have them."""
+        return one_row.lay_out(self.packed) if self.packed is not None else None
+
     def _engine(self, n_rows: int) -> tuple[ModuleType, Any]:
-        """The engine that is likely to be the fastest for `n_rows` rows, and its layout of the trees."""
-        best: tuple[ModuleType, Any] = walk, None
-        least = n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)
+        """The engine that is likely to find the leaves of `n_rows` rows first, and its layout of the trees."""
+        name, _ = min(self._costs(n_rows).items(), key=itemgetter(1))
+        return {"walk": walk, "packed": packed_walk, "bits": bitvector}[name], getattr(self, name)
+
+    def _adder(self, n_rows: int) -> tuple[Any, Any]:
+        """The engine that is likely to add up `n_rows` rows first, and its layout of the trees."""
+        known = self._adders.get(n_rows)
+        if known is not None:
+            return known
+        engine, trees = self._engine(n_rows)
+        if n_rows < FEW_ROWS:
+            if self.one_row is not None and n_rows * self._one_row_cost < min(self._costs(n_rows).values()):
+                engine, trees = one_row, self.one_row
+            self._adders[n_rows] = engine, trees
+        return engine, trees
+
+    def _costs(self, n_rows: int) -> dict[str, float]:
+        """Nanoseconds that each engine is likely to take for `n_rows` rows."""
+        costs = {"walk": n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)}
         if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
-            row = PACKED_STEP * 1.2 * self._n_steps + PACKED_LEAF * self.n_trees
-            cost = CALL + _whole(n_rows, packed_walk.LANES) * row
-            cost += _whole(n_rows, packed_walk.BLOCK) * _key_cost(self.packed.columns)
-            best, least = ((packed_walk, self.packed), cost) if cost < least else (best, least)
+            row = PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
+            keys = _whole(n_rows, packed_walk.BLOCK) * _key_cost(self.packed.columns)
+            costs["packed"] = CALL + _whole(n_rows, packed_walk.LANES) * row + keys
         if n_rows >= BITS_ROWS and self.bits is not None:
-            block = TEST * len(self.bits.column) + bitvector.BLOCK * _key_cost(self.bits.columns)
-            cost = CALL + _whole(n_rows, bitvector.BLOCK) / bitvector.BLOCK * block
-            best = (bitvector, self.bits) if cost < least else best
-        return best if best[0] is not walk else (walk, self.walk)
+            row = TEST / bitvector.BLOCK * len(self.bits.column) + _key_cost(self.bits.columns)
+            costs["bits"] = CALL + _whole(n_rows, bitvector.BLOCK) * row
+        return costs
+
+    @cached_property
+    def _one_row_cost(self) -> float:
+        """Nanoseconds a row on the latency path."""
+        keys = _key_cost(self.packed.columns) if self.packed is not None else 0.0
+        return ONE_STEP * self._n_steps + ONE_LEAF * self.n_trees + keys
 
     def prepare(self, n_rows: int) -> None:
         """Lay out what a call for `n_rows` rows will need."""
-        self._engine(n_rows)
+        self._adder(n_rows)
 
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add the trees' leaves to `out`, for the rows from `start` to `stop`."""
-        engine, trees = self._engine(stop - start)
+        engine, trees = self._adder(stop - start)
         engine.add_margins(trees, X, start, stop, out)
 
     def find_leaves(self, X: NDArray[Any], start: int, stop: int, out: NDArray[np.int32]) -> None:
