@@ -194,6 +194,7 @@ def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:
         nan_left=np.zeros(1, bool),
         category_set=none,
         leaf=nothing,
+        cover=np.zeros(1),
     )
     sets = SimpleNamespace(start=nothing, words=_read_only(np.zeros(0, np.uint32)))
     return nodes, sets, _read_only(np.array([0, 1], np.int32))

@@ -22,12 +22,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
-from ensemble_compress.engines.columns import Columns, find_columns, find_keys
+from ensemble_compress.engines.columns import Columns, copy_below, find_columns, find_keys
 
 BLOCK = 64
 WORD = 16
 MOST_LEAVES = 64
-MOST_COLUMNS = 4096
+MOST_PAIRS = 4096
 """A block's ranks have to stay in the processor's second cache."""
 
 
@@ -88,7 +88,7 @@ def lay_out(
     if n_leaves.max(initial=0) > MOST_LEAVES:
         return None
     splits = np.flatnonzero(~is_leaf)
-    found = find_columns(nodes, sets, splits, np.int16, MOST_COLUMNS)
+    found = find_columns(nodes, sets, splits, np.int16, MOST_PAIRS)
     if found is None:
         return None
     columns, column, rank = found
@@ -207,12 +207,13 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
     n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
-    ranks = np.zeros((len(plan.columns.feature), BLOCK), np.int16)
+    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
     leaves = np.zeros((n_trees, BLOCK), np.int16)
     sums = np.zeros((n_outputs, BLOCK), out.dtype)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
         find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+        copy_below(plan.columns, n_rows, ranks)
         _number_leaves(plan, ranks, leaves)
         for i in range(n_rows):
             for k in range(n_outputs):
@@ -238,11 +239,12 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     """Write to `out[i, t]` the node where row i ends in tree t, for the rows from `start` to `stop`."""
     n_trees = len(plan.tree_output)
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
-    ranks = np.zeros((len(plan.columns.feature), BLOCK), np.int16)
+    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
     leaves = np.zeros((n_trees, BLOCK), np.int16)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
         find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+        copy_below(plan.columns, n_rows, ranks)
         _number_leaves(plan, ranks, leaves)
         for i in range(n_rows):
             for t in range(n_trees):

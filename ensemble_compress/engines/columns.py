@@ -1,8 +1,9 @@
 """Columns of keys: what the fast engines compare in place of the values of X.
 
 A key is a whole number that keeps the order of the values it stands for, so a split's test comes out as it did on the
-values. The key also settles what is no matter of order. Missing values are below or above all others; a feature whose
-splits disagree about it has two columns. A test of categories is a column of its own, of zeros (in the set) and ones.
+values. The key also settles what is no matter of order. A test of categories compares a zero (in the set) or a one. Missing
+values are above all others in one column of a feature and below all others in a second one, which is equal to the first
+where nothing is missing; a split reads the column that sends missing values to its side.
 
 There are two kinds of keys. A *rank* is the number of the model's own thresholds of the column that lie below the value,
 found by a binary search; it is small, and good for values of any type. The *bits* of a float32, with the sign turned
@@ -25,16 +26,18 @@ BELOW_ALL = 0
 
 
 class Columns(NamedTuple):
-    """What the columns of a run of trees are made of.
+    """What the columns of a run of trees are made of: pair p is column 2 p, missing above, and 2 p + 1, missing below.
 
     Attributes
     ----------
-    feature, category_set : ndarray of shape (n_columns,) int32
+    feature, category_set : ndarray of shape (n_pairs,) int32
         A feature, and a set of categories or -1.
-    missing : ndarray of shape (n_columns,)
-        The key of a missing value, in the dtype of the keys.
+    has_below : ndarray of shape (n_pairs,) uint8
+        Whether any split reads the second column.
+    above_all : ndarray of shape (1,)
+        The key of a missing value in a first column, in the dtype of the keys.
     cuts, cut_start : ndarray
-        The thresholds of a column, sorted, in `cuts[cut_start[c] : cut_start[c + 1]]`, filled up with infinities to a
+        The thresholds of a pair, sorted, in `cuts[cut_start[p] : cut_start[p + 1]]`, filled up with infinities to a
         power of two; no cuts where keys are bits.
     set_start, set_words : ndarray
         The sets of categories.
@@ -42,17 +45,22 @@ class Columns(NamedTuple):
 
     feature: NDArray[np.int32]
     category_set: NDArray[np.int32]
-    missing: NDArray[Any]
+    has_below: NDArray[np.uint8]
+    above_all: NDArray[Any]
     cuts: NDArray[Any]
     cut_start: NDArray[np.int32]
     set_start: NDArray[np.int32]
     set_words: NDArray[np.uint32]
 
 
+Found = tuple[Columns, NDArray[np.int32], NDArray[Any]]
+"""The columns, and the column and the key of each split."""
+
+
 def find_columns(
-    nodes: Any, sets: Any, splits: NDArray[np.intp], dtype: Any, most_columns: int
-) -> tuple[Columns, NDArray[np.int32], NDArray[np.int64]] | None:
-    """The columns of ranks that `splits` need, and the column and rank of each; None if there are too many.
+    nodes: Any, sets: Any, splits: NDArray[np.intp], dtype: Any, most_pairs: int
+) -> Found | None:
+    """The columns of ranks that `splits` need; None if there are too many columns or cuts.
 
     Parameters
     ----------
@@ -61,74 +69,72 @@ def find_columns(
     splits : ndarray of shape (n_splits,)
         The nodes that test something.
     dtype : dtype of integers
-        Of the ranks; its largest value is the rank of a missing value that goes right.
-    most_columns : int
-        More columns than this are too many.
+        Of the ranks.
+    most_pairs : int
+        More pairs of columns than this are too many.
     """
-    found = _find_kinds(nodes, splits, most_columns)
-    if found is None:
+    feature, category_set, has_below, pair = _find_pairs(nodes, splits)
+    if len(feature) > most_pairs:
         return None
-    feature, category_set, missing_left, column = found
     threshold = np.where(nodes.category_set[splits] >= 0, 0.0, nodes.threshold[splits])
-    order = np.lexsort((threshold, column))
-    of_column, cut = column[order], threshold[order]
+    order = np.lexsort((threshold, pair))
+    of_pair, cut = pair[order], threshold[order]
     is_new = np.ones(len(order), bool)
-    is_new[1:] = (of_column[1:] != of_column[:-1]) | (cut[1:] != cut[:-1])
-    n_cuts = np.bincount(of_column[is_new], minlength=len(feature))
+    is_new[1:] = (of_pair[1:] != of_pair[:-1]) | (cut[1:] != cut[:-1])
+    n_cuts = np.bincount(of_pair[is_new], minlength=len(feature))
     above_all = np.iinfo(dtype).max
     if n_cuts.max(initial=0) >= above_all:
         return None
     first = np.append(0, np.cumsum(n_cuts))
-    place = np.cumsum(is_new) - 1 - first[of_column]
+    place = np.cumsum(is_new) - 1 - first[of_pair]
     rank = np.empty(len(order), np.int64)
     rank[order] = place
     # Room for one more than there are, so that a search that halves ends below the last one's end.
     start = np.append(0, np.cumsum(np.exp2(np.ceil(np.log2(n_cuts + 1))).astype(np.int64)))
     cuts = np.full(start[-1], np.inf)
-    cuts[start[of_column] + place] = cut
-    missing = np.where(missing_left, BELOW_ALL, above_all).astype(dtype)
-    return (
-        Columns(feature, category_set, missing, cuts, start.astype(np.int32), sets.start, sets.words),
-        column,
-        rank,
+    cuts[start[of_pair] + place] = cut
+    columns = Columns(
+        feature,
+        category_set,
+        has_below,
+        np.array([above_all], dtype),
+        cuts,
+        start.astype(np.int32),
+        sets.start,
+        sets.words,
     )
+    return columns, 2 * pair + nodes.nan_left[splits].astype(np.int32), rank
 
 
-def find_columns_of_bits(
-    nodes: Any, sets: Any, splits: NDArray[np.intp], most_columns: int
-) -> tuple[Columns, NDArray[np.int32], NDArray[np.uint32]] | None:
-    """The columns of float32 bits that `splits` need, and the column and key of each; None if there are too many."""
-    found = _find_kinds(nodes, splits, most_columns)
-    if found is None:
+def find_columns_of_bits(nodes: Any, sets: Any, splits: NDArray[np.intp], most_pairs: int) -> Found | None:
+    """The columns of float32 bits that `splits` need; None if there are too many."""
+    feature, category_set, has_below, pair = _find_pairs(nodes, splits)
+    if len(feature) > most_pairs:
         return None
-    feature, category_set, missing_left, column = found
-    missing = np.where(missing_left, BELOW_ALL, np.iinfo(np.uint32).max).astype(np.uint32)
-    no_cuts = np.zeros(0), np.zeros(len(feature) + 1, np.int32)
+    columns = Columns(
+        feature,
+        category_set,
+        has_below,
+        np.array([np.iinfo(np.uint32).max], np.uint32),
+        np.zeros(0),
+        np.zeros(len(feature) + 1, np.int32),
+        sets.start,
+        sets.words,
+    )
     key = np.where(nodes.category_set[splits] >= 0, np.uint32(0), _bits_below(nodes.threshold[splits]))
-    return (
-        Columns(feature, category_set, missing, *no_cuts, sets.start, sets.words),
-        column,
-        key.astype(np.uint32),
-    )
+    return columns, 2 * pair + nodes.nan_left[splits].astype(np.int32), key.astype(np.uint32)
 
 
-def _find_kinds(
-    nodes: Any, splits: NDArray[np.intp], most_columns: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32]] | None:
-    """One column for each feature, set of categories and side that missing values go to, and the column of each split."""
-    kinds = (
-        nodes.feature[splits].astype(np.int64) << 32 | (nodes.category_set[splits] + 1).astype(np.int64) << 1
-    )
-    kind, column = np.unique(kinds | nodes.nan_left[splits], return_inverse=True)
-    if len(kind) > most_columns:
-        return None
-    category_set = ((kind & 0xFFFFFFFF) >> 1) - 1
-    return (
-        (kind >> 32).astype(np.int32),
-        category_set.astype(np.int32),
-        (kind & 1).astype(bool),
-        column.astype(np.int32),
-    )
+def _find_pairs(
+    nodes: Any, splits: NDArray[np.intp]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32]]:
+    """The feature and the set of each pair, whether missing values go left anywhere, and the pair of each split."""
+    both = nodes.feature[splits].astype(np.int64) << 32 | (nodes.category_set[splits] + 1).astype(np.int64)
+    kind, pair = np.unique(both, return_inverse=True)
+    has_below = np.zeros(len(kind), np.uint8)
+    has_below[pair[nodes.nan_left[splits]]] = 1
+    category_set = (kind & 0xFFFFFFFF) - 1
+    return (kind >> 32).astype(np.int32), category_set.astype(np.int32), has_below, pair.astype(np.int32)
 
 
 def _bits_below(threshold: NDArray[np.float64]) -> NDArray[np.uint32]:
@@ -151,41 +157,50 @@ def _bits_of(typing_context: Any, x: Any) -> Any:
 
 
 @inlined
-def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: Any, keys: Any) -> None:
-    """Write to `keys[c, i]` the key of row `first + i` in column c, for `n_rows` rows.
+def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: Any, keys: Any) -> bool:
+    """Write to `keys[2 p, i]` the keys of row `first + i` in pair p's first column, for `n_rows` rows.
+
+    Returns whether a value is missing: then, and only then, `copy_below` has to make the second columns too.
 
     `scratch` is (values, places): float64 and int32, each as long as a row of `keys`.
     """
     x, low = scratch
-    for c in range(len(columns.feature)):
-        f, missing, of_column = columns.feature[c], columns.missing[c], keys[c]
-        if columns.category_set[c] >= 0:
+    above_all, any_missing = columns.above_all[0], False
+    for p in range(len(columns.feature)):
+        f, of_pair = columns.feature[p], keys[2 * p]
+        if columns.category_set[p] >= 0:
+            s = np.int64(columns.category_set[p])
             for i in range(n_rows):
-                value = X[first + i, f]
-                is_in = is_in_set(
-                    columns.set_start, columns.set_words, np.int64(columns.category_set[c]), value
-                )
-                of_column[i] = np.int64(not is_in)
-                if np.isnan(value):
-                    of_column[i] = missing
+                of_pair[i] = np.int64(not is_in_set(columns.set_start, columns.set_words, s, X[first + i, f]))
         elif len(columns.cuts):
             for i in range(n_rows):
                 x[i] = X[first + i, f]
-            low[:] = columns.cut_start[c]
-            half = (columns.cut_start[c + 1] - columns.cut_start[c]) >> 1
+            low[:] = columns.cut_start[p]
+            half = (columns.cut_start[p + 1] - columns.cut_start[p]) >> 1
             while half > 0:
                 # All rows a step at a time: the steps of one row wait for each other, those of many do not.
                 for i in range(len(low)):
                     low[i] += np.int32(columns.cuts[low[i] + half - 1] < x[i]) * half
                 half >>= 1
             for i in range(n_rows):
-                of_column[i] = low[i] - columns.cut_start[c]
-                if np.isnan(x[i]):
-                    of_column[i] = missing
+                of_pair[i] = low[i] - columns.cut_start[p]
         else:
             for i in range(n_rows):
-                value = np.float32(X[first + i, f])
-                bits = _bits_of(value + np.float32(0))
-                of_column[i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
-                if np.isnan(value):
-                    of_column[i] = missing
+                bits = _bits_of(np.float32(X[first + i, f]) + np.float32(0))
+                of_pair[i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
+        for i in range(n_rows):
+            if np.isnan(X[first + i, f]):
+                of_pair[i] = above_all
+                any_missing = True
+    return any_missing
+
+
+@inlined
+def copy_below(columns: Any, n_rows: int, keys: Any) -> None:
+    """Write to `keys[2 p + 1]` the second columns: the first ones, with missing values below all others."""
+    above_all = columns.above_all[0]
+    for p in range(len(columns.feature)):
+        if columns.has_below[p]:
+            above, below = keys[2 * p], keys[2 * p + 1]
+            for i in range(n_rows):
+                below[i] = BELOW_ALL if above[i] == above_all else above[i]

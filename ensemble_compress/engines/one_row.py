@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
-from ensemble_compress.engines.columns import Columns, find_keys
+from ensemble_compress.engines.columns import Columns, copy_below, find_keys
 from ensemble_compress.engines.packed_walk import BLOCK, Packed
 
 LANES = 8
@@ -54,7 +54,9 @@ def _pointer_to(pointee: Any) -> Any:
     return as_pointer
 
 
-_int32_at, _uint32_at = _pointer_to(types.int32), _pointer_to(types.uint32)
+_int32_at, _uint32_at, _uint8_at = (
+    _pointer_to(pointee) for pointee in (types.int32, types.uint32, types.uint8)
+)
 _float32_at, _float64_at = _pointer_to(types.float32), _pointer_to(types.float64)
 
 
@@ -114,31 +116,35 @@ def _walk_trees(
 
 @inlined
 def _columns_of(table: NDArray[np.int64]) -> Any:
-    size = table[15:]
+    size = table[16:]
     return Columns(
         numba.carray(_int32_at(table[4]), size[0]),
         numba.carray(_int32_at(table[5]), size[1]),
-        numba.carray(_uint32_at(table[6]), size[2]),
-        numba.carray(_float64_at(table[7]), size[3]),
-        numba.carray(_int32_at(table[8]), size[4]),
+        numba.carray(_uint8_at(table[6]), size[2]),
+        numba.carray(_uint32_at(table[7]), size[3]),
+        numba.carray(_float64_at(table[8]), size[4]),
         numba.carray(_int32_at(table[9]), size[5]),
-        numba.carray(_uint32_at(table[10]), size[6]),
+        numba.carray(_int32_at(table[10]), size[6]),
+        numba.carray(_uint32_at(table[11]), size[7]),
     )
 
 
 @inlined
 def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree."""
-    n_trees, width, mask, shift = table[11], table[12], table[13], table[14]
+    n_trees, width, mask, shift = table[12], table[13], table[14], table[15]
     columns, tree_output = _columns_of(table), _int32_at(table[2])
     scratch = np.empty(1, np.float64), np.empty(1, np.int32)
-    keys = np.empty((len(columns.feature) + 1, BLOCK), np.uint32)
-    keys[len(columns.feature), 0] = 0
+    keys = np.empty((2 * len(columns.feature) + 1, BLOCK), np.uint32)
+    keys[2 * len(columns.feature), 0] = 0
     row = np.empty(LANES, np.int64)
     for i in range(len(X)):
-        find_keys(columns, X, i, 1, scratch, keys)
+        used = mask ^ BLOCK
+        if find_keys(columns, X, i, 1, scratch, keys):
+            copy_below(columns, 1, keys)
+            used = mask
         for first in range(0, n_trees, LANES):
-            _walk_trees(table[0] + 8 * first, table[1], keys, mask, shift, row)
+            _walk_trees(table[0] + 8 * first, table[1], keys, used, shift, row)
             for q in range(min(LANES, n_trees - first)):
                 output, v = tree_output[first + q], row[q] * width
                 if output >= 0:
