@@ -17,7 +17,7 @@ import ensemble_compress
 
 FLOORS: list[set[str]] = [
     {"errors", "_version", "engines"},
-    {"predict", "frames", "nodes", "archive"},
+    {"predict", "rows", "threads", "frames", "nodes", "archive"},
     {"forest", "network", "data"},
     {"sizes", "tables", "fixed_point", "distinct"},
     {"readers", "algorithms", "writers"},
@@ -29,7 +29,8 @@ FLOORS: list[set[str]] = [
 """From the ground up. A part imports itself and lower floors; on its own floor only what an arrow allows."""
 
 ARROWS: dict[str, set[str]] = {
-    "predict": {"frames"},
+    "rows": {"frames"},
+    "predict": {"rows", "threads"},
     "nodes": {"predict"},
     "distinct": {"fixed_point"},
     "tables": {"distinct", "fixed_point"},

@@ -9,7 +9,6 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-import scipy.sparse
 from numpy.typing import NDArray
 from strategies import hard_rows
 from test_forest import two_trees
@@ -87,8 +86,6 @@ BAD_ROWS = [
         pd.DataFrame({"a": [1j], "b": [0], "c": [0]}),
         "Complex data not supported: column 'a' of X holds complex",
     ),
-    (scipy.sparse.csr_matrix((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
-    (scipy.sparse.csc_array((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
     (pd.DataFrame(np.zeros((2, 4))), "X has 4 features, but the model is expecting 3 features as input"),
 ]
 
@@ -198,68 +195,6 @@ def test_a_package_without_pandas_never_imports_it() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[[1.0, 2.0]]\n"
-
-
-# -- threads ----------------------------------------------------------------------------------------------------
-
-MANY = 3 * predict.ROWS_PER_THREAD + 17
-
-
-@pytest.mark.parametrize("n_jobs", [None, 1, 2, 3, 64, -1])
-def test_the_number_of_threads_changes_no_bit(n_jobs: int | None) -> None:
-    forest = two_trees(values=np.array([[0.1], [1e-7], [3e7]], np.float32))
-    rows = hard_rows(forest, MANY)
-    margins = forest.margin(rows, n_jobs)
-    assert forest.margin(rows, 1).tobytes() == margins.tobytes()
-    assert oracle.margins(forest, rows).tobytes() == margins.tobytes()
-    np.testing.assert_array_equal(oracle.leaves(forest, rows), forest.find_leaves(rows, n_jobs))
-
-
-def count_threads(monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None) -> int:
-    """Threads that an endless number of rows gets on a machine of eight cores."""
-    monkeypatch.setattr(predict.joblib, "cpu_count", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if limit is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    return predict.count_threads(10**9, n_jobs)
-
-
-@pytest.mark.parametrize(
-    ("n_jobs", "limit", "expected"),
-    [
-        *((None, None, 8), (None, "3", 3), (None, "99", 8), (None, "0", 8), (None, "4,2", 8), (None, "", 8)),
-        *((1, None, 1), (2, "1", 2), (12, None, 12)),
-        *((-1, None, 8), (-2, None, 7), (-1, "3", 8), (-99, None, 1)),
-    ],
-)
-def test_threads_follow_n_jobs_and_then_the_environment(
-    monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None, expected: int
-) -> None:
-    assert count_threads(monkeypatch, n_jobs, limit) == expected
-
-
-def test_few_rows_get_one_thread() -> None:
-    assert predict.count_threads(2 * predict.ROWS_PER_THREAD - 1, 8) == 1
-    assert predict.count_threads(2 * predict.ROWS_PER_THREAD, 8) == 2
-    assert predict.count_threads(0, 8) == 1
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2, 5])
-def test_ranges_of_threads_cover_all_rows_once(n_jobs: int) -> None:
-    ranges: list[tuple[int, int]] = []
-    n_rows = 10 * predict.ROWS_PER_THREAD + 3
-    predict.over_threads(lambda start, stop: ranges.append((start, stop)), n_rows, n_jobs)
-    starts, stops = zip(*sorted(ranges), strict=True)
-    assert len(ranges) == n_jobs
-    assert (0, *stops) == (*starts, n_rows)
-
-
-def test_an_error_in_a_thread_comes_through() -> None:
-    def work(start: int, stop: int) -> None:
-        raise InputError(f"rows {start} to {stop}")
-
-    with pytest.raises(InputError, match="rows 0 to"):
-        predict.over_threads(work, MANY, 2)
 
 
 # -- links ------------------------------------------------------------------------------------------------------
