@@ -256,10 +256,10 @@ class Forest:
             X does not fit the model.
         """
         few = self._door.few(X, predict.FEW_ROWS) if n_jobs is None else None
-        rows = self._door.open(X) if few is None else few
+        rows: Any = self._door.open(X) if few is None else few
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
         out[:] = 0 if self.bias_last else self.bias
-        add = predict.add_margins_of if few is None else predict.add_few
+        add: Any = predict.add_margins_of if few is None else predict.add_few
         add(self._plan, rows, out, n_jobs)
         if self.bias_last:
             out += self.bias

@@ -107,9 +107,7 @@ def _read_plain(part: Any) -> NDArray[np.float64]:
     return np.asarray(part.to_numpy(dtype=np.float64))
 
 
-def _read(
-    part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes: bool
-) -> NDArray[np.float64]:
+def _read(part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes: bool) -> NDArray[np.float64]:
     """The columns of a frame, one by one."""
     import pandas as pd
 

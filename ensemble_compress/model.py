@@ -75,7 +75,9 @@ class CompressedModel:
         """
         for name, value in params.items():
             if name not in ("forest", "report"):
-                raise ParameterError(f"a compressed model has no parameter {name!r}; expected forest or report")
+                raise ParameterError(
+                    f"a compressed model has no parameter {name!r}; expected forest or report"
+                )
             setattr(self, name, value)
         return self
 

@@ -5,13 +5,12 @@ tree order and the threads own disjoint rows, so the answer doesn't depend on th
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, walk
+from ensemble_compress.engines import walk
 from ensemble_compress.engines.plan import Plan
 from ensemble_compress.rows import Door, MissingValueError, Rows, as_rows, for_kernels
 from ensemble_compress.threads import ROWS_PER_THREAD, count_threads, over_threads
@@ -98,48 +97,6 @@ def add_margins(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int 
         rows = np.zeros((len(rows), 1), rows.dtype)
     trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
     over_threads(lambda start, stop: trees.add_margins(rows, start, stop, out), len(rows), n_jobs)
-
-
-def warm_up() -> None:
-    """Compile the prediction kernels and keep them on disk, so that the first prediction doesn't wait for it.
-
-    Takes a few seconds the first time and a fraction of one afterwards.
-    """
-    nodes, sets, tree_start = _one_leaf()
-    output = _read_only(np.array([0], np.int32))
-    for x_dtype, value_dtype in (
-        (np.float32, np.float32),
-        (np.float32, np.float64),
-        (np.float64, np.float64),
-    ):
-        values = _read_only(np.zeros((1, 1), value_dtype))
-        rows, out = np.zeros((1, 1), x_dtype), np.zeros((1, 1), value_dtype)
-        trees = plan(nodes, sets, tree_start, output, values)
-        find_leaves(trees, rows)
-        add_margins(trees, rows, out)
-        if trees.runs[0].bits is not None:
-            bitvector.add_margins(trees.runs[0].bits, rows, 0, 1, out)
-
-
-def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:
-    """(nodes, sets, where the trees start) of a forest of one leaf."""
-    none, nothing = _read_only(np.full(1, -1, np.int32)), _read_only(np.zeros(1, np.int32))
-    nodes = SimpleNamespace(
-        feature=none,
-        threshold=np.zeros(1),
-        right=none,
-        nan_left=np.zeros(1, bool),
-        category_set=none,
-        leaf=nothing,
-    )
-    sets = SimpleNamespace(start=nothing, words=_read_only(np.zeros(0, np.uint32)))
-    return nodes, sets, _read_only(np.array([0, 1], np.int32))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Read-only arrays are another type to Numba, and those of a Forest are."""
-    array.setflags(write=False)
-    return array
 
 
 def _softmax(margin: NDArray[Any]) -> NDArray[Any]:
@@ -231,5 +188,4 @@ __all__ = [
     "find_leaves_of",
     "over_threads",
     "plan",
-    "warm_up",
 ]

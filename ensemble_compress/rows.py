@@ -63,7 +63,8 @@ class Door:
 
     @cached_property
     def _dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.dtype)
+        return dtype
 
     @cached_property
     def few(self) -> Callable[[Any, int], NDArray[Any] | None]:
@@ -84,7 +85,7 @@ class Door:
                     return None
                 with np.errstate(over="ignore"):
                     X = X.astype(dtype, order="C")
-            return X if handles_nan or not (X != X).any() else None
+            return X if handles_nan or not np.isnan(X).any() else None
 
         return few
 
@@ -239,7 +240,7 @@ class Rows:
         InputError
             X holds what is no number, or NaN where the model has no rule for it.
         """
-        rows = self.cast(0, self.n_rows)
+        rows = self.cast(0, self.n_rows) if self.ready is None else self.ready
         if not self.door.handles_nan and any(
             np.isnan(rows[start:stop].min(initial=0)) for start, stop in self.blocks(0, self.n_rows)
         ):

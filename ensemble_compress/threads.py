@@ -4,9 +4,9 @@ The caller is one of the threads, the others live as long as the call: nothing i
 Rows are handed out in chunks, to whoever is free, so that a thread that the system slows down keeps nobody waiting.
 """
 
+import math
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -130,7 +130,7 @@ def over_threads(work: Callable[[int, int], None], n_rows: int, n_jobs: int | No
                 return
             try:
                 work(start, min(start + size, n_rows))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised below, an interrupt too
                 errors.append(error)
 
     helpers = _start(run, n_threads - 1)
@@ -145,7 +145,7 @@ def _chunk_size(n_rows: int, n_threads: int) -> int:
     """Rows of a chunk: some chunks a thread, none smaller than is worth a thread."""
     n_chunks = max(n_threads, min(CHUNKS_PER_THREAD * n_threads, n_rows // ROWS_PER_THREAD))
     n_chunks -= n_chunks % n_threads
-    return -(-n_rows // n_chunks + CHUNK_STEP - 1) // CHUNK_STEP * CHUNK_STEP
+    return math.ceil(math.ceil(n_rows / n_chunks) / CHUNK_STEP) * CHUNK_STEP
 
 
 def _start(run: Callable[[], None], n_helpers: int) -> list[threading.Thread]:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import oracle
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from strategies import hard_rows
 from test_forest import two_trees
 
 from ensemble_compress import predict
@@ -212,34 +210,6 @@ def test_links_are_the_plain_formulas_and_keep_the_dtype(name: str, dtype: str) 
     # Below the normal numbers, digits are lost by both.
     close = {"rtol": 1e-13, "atol": 1e-300} if dtype == "float64" else {"rtol": 1e-6, "atol": 1e-37}
     np.testing.assert_allclose(actual, expected, **close)
-
-
-WARM_UP = """
-from strategies import hard_rows
-from test_forest import two_trees
-from ensemble_compress import predict
-from ensemble_compress.engines import walk
-
-predict.warm_up()
-warm = walk.find_leaves.signatures + walk.add_margins.signatures
-for x_dtype in ("float32", "float64"):
-    for value_dtype in ("float32", "float64"):
-        forest = two_trees(x_dtype=x_dtype, values=two_trees().values.astype(value_dtype))
-        forest.margin(hard_rows(forest))
-        forest.apply(hard_rows(forest))
-print(len(warm), walk.find_leaves.signatures + walk.add_margins.signatures == warm)
-"""
-
-
-def test_nothing_is_left_to_compile_after_warming_up() -> None:
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{WARM_UP}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "8 True\n"
 
 
 def test_a_frame_with_one_name_for_two_columns_is_refused() -> None:

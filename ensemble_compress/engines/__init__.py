@@ -41,7 +41,7 @@ def _say_no_cache() -> None:
 
 def _keep_going(compiled: Any) -> None:
     """Let a prediction go on where its kernel was compiled but could not be kept: a full disk, say."""
-    if numba.config.DISABLE_JIT:
+    if not hasattr(compiled, "_cache"):  # the compiler is switched off
         return
     save = compiled._cache.save_overload
 
