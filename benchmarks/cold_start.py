@@ -47,7 +47,7 @@ def train() -> dict[str, Any]:
     return {
         "random forest of 10 trees": RandomForestClassifier(10, max_depth=6, random_state=SEED).fit(X, y),
         "random forest of 200 trees": RandomForestClassifier(200, random_state=SEED).fit(X, y),
-        "LightGBM of 1,000 trees": lightgbm.LGBMRegressor(1000, **lightgbm_options).fit(X, y),
+        "LightGBM of 1,000 trees": lightgbm.LGBMRegressor(n_estimators=1000, **lightgbm_options).fit(X, y),
     }
 
 

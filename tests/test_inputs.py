@@ -1,5 +1,8 @@
 """What X may be: every layout, dtype and container gives the answers of the plain array, and nothing is copied whole."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -391,3 +394,20 @@ def test_predicting_takes_the_answer_and_a_few_blocks(layout: str, tmp_path: Pat
         tracemalloc.stop()
     block = Rows(forest._door, n_rows, lambda start, stop: X[start:stop]).block_rows * n_features * 8
     assert peak < margins.nbytes + 8 * block + 1_000_000 < X.nbytes / 2
+
+
+def test_no_index_leaves_its_array_where_rows_are_sparse_or_huge(tmp_path: Path) -> None:
+    # A cache of its own: code compiled with other switches must not be found in it.
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    chosen = "not_stored or damaged or stored_twice or huge_categories"
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", chosen]
+    done = subprocess.run(
+        [*command, "--hypothesis-profile=slow-engine", __file__],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
