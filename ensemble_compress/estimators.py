@@ -58,7 +58,6 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         tags, inner = super().__sklearn_tags__(), get_tags(self._teacher())
         tags.input_tags.allow_nan = inner.input_tags.allow_nan
         tags.input_tags.categorical = inner.input_tags.categorical
-        tags.input_tags.sparse = inner.input_tags.sparse
         tags.target_tags.positive_only = inner.target_tags.positive_only
         tags.target_tags.multi_output = inner.target_tags.multi_output and tags.regressor_tags is not None
         tags.non_deterministic = inner.non_deterministic

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from strategies import forests, hard_rows
 from test_forest import two_trees
 
+import ensemble_compress as ec
 from ensemble_compress import predict
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
@@ -199,6 +200,14 @@ def test_treelite_s_own_answers_for_sparse_rows() -> None:
     X, _ = sparse_with_stored_zeros(forest.n_features)
     expected = treelite.gtil.predict(model, X)
     np.testing.assert_allclose(expected[:, 0], forest.predict_proba(X), rtol=0, atol=1e-6)
+
+
+def test_compression_is_judged_by_dense_rows_and_says_so() -> None:
+    X, _ = sparse_with_stored_zeros(zoo.forest("xgb regression").n_features)
+    with pytest.raises(
+        InputError, match=r"X is a sparse matrix; .* are judged by dense rows: pass X\.toarray"
+    ):
+        ec.compress(zoo.trained("xgb regression"), X, np.zeros(X.shape[0]))
 
 
 def test_entries_stored_twice_add_up_as_they_do_in_scipy() -> None:
