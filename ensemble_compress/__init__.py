@@ -10,12 +10,12 @@ from ensemble_compress._version import __version__
 
 if TYPE_CHECKING:
     from ensemble_compress import algorithms, errors
+    from ensemble_compress.cold_start import warm_up
     from ensemble_compress.compressor import Compressor, compress, pack
     from ensemble_compress.data import Data
     from ensemble_compress.estimators import CompressedClassifier, CompressedRegressor
     from ensemble_compress.forest import Forest
     from ensemble_compress.model import CompressedModel, load
-    from ensemble_compress.predict import warm_up
     from ensemble_compress.readers import read
     from ensemble_compress.report import Report
 
@@ -49,7 +49,7 @@ _HOMES = {
     "load": "model",
     "pack": "compressor",
     "read": "readers",
-    "warm_up": "predict",
+    "warm_up": "cold_start",
 }
 
 

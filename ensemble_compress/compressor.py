@@ -104,6 +104,10 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
         _check_parameters(self)
         if X is None and (y is not None or sample_weight is not None):
             raise InputError("y or sample_weight is given without X; pass the rows too")
+        if hasattr(X, "tocsr"):
+            raise InputError(
+                "X is a sparse matrix; models predict from those, but are judged by dense rows: pass X.toarray()"
+            )
         self._X, self._y, self._weight = X, y, sample_weight
         if X is not None:
             self.n_features_in_ = _count_columns(X)

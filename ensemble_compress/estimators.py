@@ -205,7 +205,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
             Rows.
         """
         rows = self._rows(X)
-        return self.compressed_.predict_proba(rows)  # type: ignore[no-any-return]
+        return self.compressed_.predict_proba(rows)
 
     @property
     def classes_(self) -> NDArray[Any]:

@@ -76,6 +76,8 @@ class Forest:
         Whether the sums start from 0 and the bias is added to the sum of all trees: it rounds otherwise.
     levels_as_codes : bool
         Whether a DataFrame's column of categories of unknown levels is read as its codes; else as its numbers.
+    absent_is_missing : bool
+        Whether an entry that a sparse X doesn't store is a missing value, as XGBoost has it; else it is 0.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class Forest:
     tie_class: int = 0
     bias_last: bool = False
     levels_as_codes: bool = True
+    absent_is_missing: bool = False
 
     def __post_init__(self) -> None:
         def freeze(name: str, value: Any) -> None:
@@ -218,21 +221,18 @@ class Forest:
             self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values, self.x_dtype
         )
 
+    @cached_property
+    def _door(self) -> predict.Door:
+        names = [field.name for field in fields(predict.Door) if field.name != "dtype"]
+        return predict.Door(dtype=self.x_dtype, **{name: getattr(self, name) for name in names})
+
     def rows(self, X: Any) -> NDArray[Any]:
         """X as the forest reads it: checked, C-contiguous, of dtype `x_dtype`."""
-        return predict.as_rows(
-            X,
-            n_features=self.n_features,
-            dtype=self.x_dtype,
-            feature_names=self.feature_names,
-            categories=self.categories,
-            handles_nan=self.handles_nan,
-            levels_as_codes=self.levels_as_codes,
-        )
+        return self._door.open(X).whole()
 
     def find_leaves(self, X: Any, n_jobs: int | None = None) -> NDArray[np.int32]:
         """The node where each row ends in each tree, numbered through the forest, shape (n_rows, n_trees)."""
-        return predict.find_leaves(self._plan, self.rows(X), n_jobs)
+        return predict.find_leaves_of(self._plan, self._door.open(X), n_jobs)
 
     def apply(self, X: Any, n_jobs: int | None = None) -> NDArray[np.int32]:
         """The leaf where each row ends in each tree, as the source library numbers it, shape (n_rows, n_trees).
@@ -247,8 +247,8 @@ class Forest:
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features) or DataFrame
-            Rows.
+        X : array-like of shape (n_rows, n_features), DataFrame or sparse matrix
+            Rows. What is not C-contiguous and of dtype `x_dtype` is cast a block at a time.
         n_jobs : int, optional
             Threads; None uses all that the process may, as far as there are rows enough.
 
@@ -257,10 +257,12 @@ class Forest:
         InputError
             X does not fit the model.
         """
-        rows = self.rows(X)
+        few = self._door.few(X, predict.FEW_ROWS) if n_jobs is None else None
+        rows: Any = self._door.open(X) if few is None else few
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
         out[:] = 0 if self.bias_last else self.bias
-        predict.add_margins(self._plan, rows, out, n_jobs)
+        add: Any = predict.add_margins_of if few is None else predict.add_few
+        add(self._plan, rows, out, n_jobs)
         if self.bias_last:
             out += self.bias
         if self.divisor != 1.0:

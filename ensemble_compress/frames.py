@@ -1,6 +1,6 @@
 """DataFrames as rows: columns by name, levels as the codes that the model was trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,19 +57,21 @@ def check_real(numbers: Any, name: str) -> None:
         )
 
 
-def read_frame(
-    frame: Any,
+def open_frame(
+    X: Any,
     n_features: int,
     feature_names: Sequence[str] | None,
     categories: Sequence[Sequence[Any] | None] | None,
     levels_as_codes: bool,
-) -> NDArray[Any]:
-    """The columns of a DataFrame in the model's order, levels replaced by their codes (unknown levels by NaN).
+) -> tuple[int, Callable[[int, int], NDArray[np.float64]]]:
+    """The number of rows, and a function that gives the rows from `start` to `stop` as the model reads them.
+
+    The columns come in the model's order, levels replaced by their codes (unknown levels by NaN).
 
     Parameters
     ----------
-    frame : DataFrame
-        Of pandas, or a table that turns into one.
+    X : DataFrame
+        Of pandas, or a table that turns into one; it is turned a part at a time where its parts have the same levels.
     n_features : int
         Columns that the model was trained on.
     feature_names : sequence of str, optional
@@ -81,10 +83,37 @@ def read_frame(
     """
     import pandas as pd
 
-    frame = _in_order(as_pandas(frame), n_features, feature_names)
+    is_table = not hasattr(X, "iloc") and hasattr(X, "slice")
+    sample = as_pandas(X.slice(0, 0) if is_table else X).iloc[:0]
+    if is_table and any(isinstance(dtype, pd.CategoricalDtype) for dtype in sample.dtypes):
+        is_table = False
+    frame = X if is_table else as_pandas(X)
+    order = _order(sample, n_features, feature_names)
+    levels_of = [None] * n_features if categories is None else list(categories)
+    kinds = [getattr(dtype, "kind", "O") for dtype in sample.dtypes.iloc[order]]
+    is_plain = all(isinstance(dtype, np.dtype) for dtype in sample.dtypes.iloc[order])
+    is_plain = is_plain and {*kinds} <= {*"iuf"} and not any(levels is not None for levels in levels_of)
+
+    def take(start: int, stop: int) -> NDArray[np.float64]:
+        part = as_pandas(frame.slice(start, stop - start)) if is_table else frame.iloc[start:stop]
+        if order != list(range(part.shape[1])):
+            part = part.iloc[:, order]
+        return _read_plain(part) if is_plain and not is_table else _read(part, levels_of, levels_as_codes)
+
+    return len(frame), take
+
+
+def _read_plain(part: Any) -> NDArray[np.float64]:
+    return np.asarray(part.to_numpy(dtype=np.float64))
+
+
+def _read(part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes: bool) -> NDArray[np.float64]:
+    """The columns of a frame, one by one."""
+    import pandas as pd
+
     columns = []
-    for f in range(n_features):
-        column, levels = frame.iloc[:, f], categories[f] if categories is not None else None
+    for f, levels in enumerate(levels_of):
+        column = part.iloc[:, f]
         is_categorical = isinstance(column.dtype, pd.CategoricalDtype)
         if levels is not None:
             columns.append(_codes_of(column, levels))
@@ -93,15 +122,16 @@ def read_frame(
             columns.append(np.where(codes < 0, np.nan, codes))
         else:
             columns.append(_numbers_of(column.astype(object) if is_categorical else column))
-    return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+    return np.column_stack(columns) if columns else np.empty((len(part), 0))
 
 
-def _in_order(frame: Any, n_features: int, feature_names: Sequence[str] | None) -> Any:
-    """The frame with the model's columns in the model's order."""
+def _order(frame: Any, n_features: int, feature_names: Sequence[str] | None) -> list[int]:
+    """The places of the model's columns in the frame."""
     found = [" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns]
     if len(set(found)) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
         raise InputError(f"X has the column {twice!r} more than once; give each column a name of its own")
+    order = list(range(len(found)))
     if feature_names is not None and found != list(feature_names):
         if not set(feature_names) <= set(found):
             # LightGBM writes blanks in names as underscores.
@@ -112,12 +142,12 @@ def _in_order(frame: Any, n_features: int, feature_names: Sequence[str] | None) 
                 f"X lacks the feature(s) {absent[:5]} that the model was trained on; it has {found[:5]}"
                 f"{' ...' if len(found) > 5 else ''}"
             )
-        frame = frame.iloc[:, [found.index(name) for name in feature_names]]
-    if frame.shape[1] != n_features:
+        order = [found.index(name) for name in feature_names]
+    if len(order) != n_features:
         raise InputError(
-            f"X has {frame.shape[1]} features, but the model is expecting {n_features} features as input"
+            f"X has {len(order)} features, but the model is expecting {n_features} features as input"
         )
-    return frame
+    return order
 
 
 def _codes_of(column: Any, levels: Sequence[Any]) -> NDArray[np.float64]:
@@ -165,4 +195,4 @@ def _numbers_of(column: Any) -> NDArray[Any]:
         ) from error
 
 
-__all__ = ["as_pandas", "check_real", "is_frame", "read_frame"]
+__all__ = ["as_pandas", "check_real", "is_frame", "open_frame"]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from ensemble_compress import sizes
 from ensemble_compress.forest import Forest
@@ -100,6 +99,8 @@ def label_scores(
 
 
 def _regression_scores(answers: NDArray[Any], y: NDArray[Any], weight: Any) -> dict[str, Any]:
+    from sklearn import metrics  # late: it takes a second, and a report that is only shown does without
+
     answers = answers.reshape(np.shape(y))
     return {
         "r2": float(metrics.r2_score(y, answers, sample_weight=weight)) if len(answers) > 1 else None,
@@ -111,6 +112,8 @@ def _regression_scores(answers: NDArray[Any], y: NDArray[Any], weight: Any) -> d
 def _classification_scores(
     answers: NDArray[Any], y: NDArray[Any], codes: NDArray[np.intp], weight: Any, classes: Any
 ) -> dict[str, Any]:
+    from sklearn import metrics
+
     present = np.unique(y)
     every = np.arange(len(classes))
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -154,6 +157,8 @@ def _as_probabilities(answers: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _roc_auc(probabilities: NDArray[Any], y: NDArray[Any], weight: Any, present: Any) -> float | None:
+    from sklearn import metrics
+
     n_classes = probabilities.shape[1]
     if n_classes < 2 or len(present) < n_classes:
         return None
@@ -163,6 +168,8 @@ def _roc_auc(probabilities: NDArray[Any], y: NDArray[Any], weight: Any, present:
 
 
 def _log_loss(probabilities: NDArray[Any], y: NDArray[Any], weight: Any, every: Any) -> float | None:
+    from sklearn import metrics
+
     if len(every) < 2:
         return None
     return float(metrics.log_loss(y, probabilities, labels=every, sample_weight=weight))

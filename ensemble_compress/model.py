@@ -1,26 +1,23 @@
 """`CompressedModel`: what compression returns, a fitted scikit-learn predictor that can be exported and saved."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.metaestimators import available_if
 
-from ensemble_compress.errors import ModelFileError, UnsupportedModelError
+from ensemble_compress.errors import ModelFileError, ParameterError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.report import Report
 
 
-def _is_classifier(model: Any) -> bool:
-    return bool(model.forest.is_classifier)
-
-
-class CompressedModel(BaseEstimator):  # type: ignore[misc]
+class CompressedModel:
     """A compressed model: predicts like a fitted scikit-learn estimator, knows what it lost, and can be exported.
+
+    It keeps scikit-learn's protocol without its base class, whose import takes longer than loading a model and
+    predicting with it.
 
     Parameters
     ----------
@@ -47,17 +44,44 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         return True
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, RegressorTags
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = "classifier" if self.forest.is_classifier else "regressor"
-        tags.classifier_tags = ClassifierTags() if self.forest.is_classifier else None
-        tags.regressor_tags = None if self.forest.is_classifier else RegressorTags()
-        tags.target_tags.required = True
-        tags.input_tags.allow_nan = self.forest.handles_nan
-        return tags
+        is_classifier = self.forest.is_classifier
+        return Tags(
+            estimator_type="classifier" if is_classifier else "regressor",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags() if is_classifier else None,
+            regressor_tags=None if is_classifier else RegressorTags(),
+            input_tags=InputTags(allow_nan=self.forest.handles_nan, sparse=True),
+        )
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What the model was made of: what `sklearn.base.clone` asks for.
+
+        Parameters
+        ----------
+        deep : bool
+            Makes no difference: there are no estimators inside.
+        """
+        return {"forest": self.forest, "report": self.report}
+
+    def set_params(self, **params: Any) -> "CompressedModel":
+        """Replace the forest or the report.
+
+        Parameters
+        ----------
+        **params
+            `forest`, `report`, or both.
+        """
+        for name, value in params.items():
+            if name not in ("forest", "report"):
+                raise ParameterError(
+                    f"a compressed model has no parameter {name!r}; expected forest or report"
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
         return f"CompressedModel({self.forest!r})"
 
     @property
@@ -110,21 +134,17 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features) or DataFrame
+        X : array-like of shape (n_rows, n_features), DataFrame or sparse matrix
             Rows.
         """
         return self.forest.predict(X)
 
-    @available_if(_is_classifier)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """The probability of each class, shape (n_rows, n_classes).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_rows, n_features) or DataFrame
-            Rows.
-        """
-        return self.forest.predict_proba(X)
+    @property
+    def predict_proba(self) -> Callable[[Any], NDArray[Any]]:
+        """A classifier's function from rows to the probability of each class, shape (n_rows, n_classes)."""
+        if not self.forest.is_classifier:
+            raise AttributeError("a regression model has no predict_proba")
+        return self.forest.predict_proba
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R2 of a regression model.
@@ -138,6 +158,8 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         sample_weight : array-like of shape (n_rows,), optional
             Weights of the rows.
         """
+        from sklearn.metrics import accuracy_score, r2_score
+
         metric = accuracy_score if self.forest.is_classifier else r2_score
         return float(metric(y, self.predict(X), sample_weight=sample_weight))
 

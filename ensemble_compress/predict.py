@@ -1,133 +1,73 @@
-"""Rows in, answers out: checks and casts X, picks an engine, splits the rows over threads, applies the link.
+"""Rows in, answers out: picks an engine, splits the rows over threads, applies the link.
 
 Everything here takes and returns arrays and knows no Forest; `forest.Forest` hands over its own arrays. Sums are in
 tree order and the threads own disjoint rows, so the answer doesn't depend on their number.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from ensemble_compress import frames
-from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
 from ensemble_compress.engines.plan import Plan
-from ensemble_compress.errors import InputError, ParameterError
+from ensemble_compress.rows import Door, MissingValueError, Rows, as_rows, for_kernels
+from ensemble_compress.threads import ROWS_PER_THREAD, count_threads, over_threads
 
-ROWS_PER_THREAD = 2048
-"""Fewer rows than this are not worth another thread."""
+FEW_ROWS = 2 * ROWS_PER_THREAD
+"""Below this there is one thread, and an array that is ready takes the short way."""
 
 
-def as_rows(
-    X: Any,
-    *,
-    n_features: int,
-    dtype: Any,
-    feature_names: Sequence[str] | None = None,
-    categories: Sequence[Sequence[Any] | None] | None = None,
-    handles_nan: bool = True,
-    levels_as_codes: bool = True,
-) -> NDArray[Any]:
-    """X as a C-contiguous array of `dtype`, checked against the model that will read it.
+def add_few(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
+    """`add_margins` for fewer than `FEW_ROWS` rows that `Door.few` has let through: the short way."""
+    trees.add_margins(rows, 0, len(rows), out)
 
-    Parameters
-    ----------
-    X : array-like of shape (n_rows, n_features) or DataFrame
-        Numbers. The columns of a DataFrame are matched by name where the model knows names.
-    n_features : int
-        Number of columns that the model was trained on.
-    dtype : float32 or float64
-        What the model casts X to before it compares.
-    feature_names : sequence of str, optional
-        The model's names of its columns.
-    categories : sequence, optional
-        For each feature the levels behind its codes, or None where a feature holds numbers already. A whole number
-        in a column whose levels are texts stands for its text.
-    handles_nan : bool
-        Whether the model has a rule for missing values.
-    levels_as_codes : bool
-        Whether a DataFrame's column of categories whose levels the model doesn't know is read as its codes, or as the
-        numbers that it holds.
 
-    Returns
-    -------
-    ndarray of shape (n_rows, n_features)
+def add_margins_of(trees: Plan, rows: Rows, out: NDArray[Any], n_jobs: int | None = None) -> None:
+    """`add_margins` for rows that are read a block at a time, unless they are ready.
 
     Raises
     ------
     InputError
-        X has another shape, holds what is no number, or NaN where the model has no rule for it.
+        X holds what the model cannot read; `out` is of no use then.
     """
-    if frames.is_frame(X):
-        X = frames.read_frame(X, n_features, feature_names, categories, levels_as_codes)
-    elif hasattr(X, "toarray"):
-        raise InputError("X is a sparse matrix; expected a dense one: pass X.toarray()")
-    frames.check_real(X, "X")
-    if isinstance(X, np.ma.MaskedArray):
-        X = np.ma.filled(X.astype(np.float64), np.nan)
-    try:
-        with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(X, dtype=dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"X holds something that is not a number ({error}); encode text columns as the model was trained on them"
-        ) from error
-    _check_rows(rows, n_features, handles_nan)
-    return rows
-
-
-def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
-    if rows.ndim != 2:
-        raise InputError(
-            f"X has {rows.ndim} dimension(s); expected a 2D array of shape (n_rows, {n_features})."
-            " Reshape your data: X.reshape(1, -1) makes one row of a vector"
-        )
-    if rows.shape[1] != n_features:
-        raise InputError(
-            f"X has {rows.shape[1]} features, but the model is expecting {n_features} features as input"
-        )
-    if not handles_nan:
-        missing = np.isnan(rows).any(axis=1)
-        if missing.any():
-            raise InputError(
-                f"X contains NaN in {int(missing.sum())} row(s), the first is row {int(missing.argmax())}, and the model"
-                " was trained without a rule for missing values; impute them as in training"
-            )
-
-
-def count_threads(n_rows: int, n_jobs: int | None = None) -> int:
-    """How many threads `n_rows` rows are worth.
-
-    None means as many as the process may use: its CPU affinity and quota, and OMP_NUM_THREADS where it is set.
-    A negative number counts from the end, as in joblib: -1 is all.
-    """
-    if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
-        raise ParameterError(f"n_jobs is {n_jobs!r}; expected None or a whole number but 0")
-    available: int = joblib.cpu_count()
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if n_jobs is None:
-        wanted = min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
-    else:
-        wanted = max(1, available + 1 + n_jobs) if n_jobs < 0 else max(1, n_jobs)
-    return max(1, min(wanted, n_rows // ROWS_PER_THREAD))
-
-
-def over_threads(work: Callable[[int, int], None], n_rows: int, n_jobs: int | None) -> None:
-    """Call `work(start, stop)` on consecutive ranges of rows that cover all, one thread each; errors come through."""
-    n_threads = count_threads(n_rows, n_jobs)
-    if n_threads == 1:
-        work(0, n_rows)
+    if rows.ready is not None and rows.door.handles_nan:
+        add_margins(trees, for_kernels(rows.ready), out, n_jobs)
         return
-    bounds = np.linspace(0, n_rows, n_threads + 1).astype(int).tolist()
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(work, bounds[:-1], bounds[1:]))
+    trees.prepare(min(len(rows), rows.block_rows))
+    _over_blocks(lambda block, start, stop: add_margins(trees, block, out[start:stop], 1), rows, n_jobs)
+
+
+def find_leaves_of(trees: Plan, rows: Rows, n_jobs: int | None = None) -> NDArray[np.int32]:
+    """`find_leaves` for rows that are read a block at a time, unless they are ready.
+
+    Raises
+    ------
+    InputError
+        X holds what the model cannot read.
+    """
+    if rows.ready is not None and rows.door.handles_nan:
+        return find_leaves(trees, for_kernels(rows.ready), n_jobs)
+    out = np.empty((len(rows), trees.n_trees), np.int32)
+
+    def work(block: NDArray[Any], start: int, stop: int) -> None:
+        out[start:stop] = find_leaves(trees, block, 1)
+
+    _over_blocks(work, rows, n_jobs)
+    return out
+
+
+def _over_blocks(work: Callable[[NDArray[Any], int, int], None], rows: Rows, n_jobs: int | None) -> None:
+    """Call `work(block, start, stop)` on every block of rows, over several threads."""
+
+    def over_chunk(first: int, last: int) -> None:
+        for start, stop in rows.blocks(first, last):
+            work(for_kernels(rows.read(start, stop)), start, stop)
+
+    try:
+        over_threads(over_chunk, len(rows), n_jobs)
+    except MissingValueError:
+        raise rows.refuse_missing() from None
 
 
 def plan(
@@ -160,52 +100,6 @@ def add_margins(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int 
     over_threads(lambda start, stop: trees.add_margins(rows, start, stop, out), len(rows), n_jobs)
 
 
-def warm_up() -> None:
-    """Compile the prediction kernels and keep them on disk, so that the first prediction doesn't wait for it.
-
-    Takes a few seconds the first time and a fraction of one afterwards.
-    """
-    nodes, sets, tree_start = _one_leaf()
-    output = _read_only(np.array([0], np.int32))
-    for x_dtype, value_dtype in (
-        (np.float32, np.float32),
-        (np.float32, np.float64),
-        (np.float64, np.float64),
-    ):
-        values = _read_only(np.zeros((1, 1), value_dtype))
-        rows, out = np.zeros((1, 1), x_dtype), np.zeros((1, 1), value_dtype)
-        run = plan(nodes, sets, tree_start, output, values, str(np.dtype(x_dtype))).runs[0]
-        leaves = np.zeros((1, 1), np.int32)
-        for engine, trees in ((walk, run.walk), (packed_walk, run.packed), (bitvector, run.bits)):
-            if trees is not None:
-                engine.find_leaves(trees, rows, 0, 1, leaves)
-                engine.add_margins(trees, rows, 0, 1, out)
-        if run.one_row is not None:
-            one_row.add_margins(run.one_row, rows, 0, 1, out)
-
-
-def _one_leaf() -> tuple[Any, Any, NDArray[np.int32]]:
-    """(nodes, sets, where the trees start) of a forest of one leaf."""
-    none, nothing = _read_only(np.full(1, -1, np.int32)), _read_only(np.zeros(1, np.int32))
-    nodes = SimpleNamespace(
-        feature=none,
-        threshold=np.zeros(1),
-        right=none,
-        nan_left=np.zeros(1, bool),
-        category_set=none,
-        leaf=nothing,
-        cover=np.zeros(1),
-    )
-    sets = SimpleNamespace(start=nothing, words=_read_only(np.zeros(0, np.uint32)))
-    return nodes, sets, _read_only(np.array([0, 1], np.int32))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Read-only arrays are another type to Numba, and those of a Forest are."""
-    array.setflags(write=False)
-    return array
-
-
 def _softmax(margin: NDArray[Any]) -> NDArray[Any]:
     powers = _exponential(margin - margin.max(axis=1, keepdims=True))
     # XGBoost too adds up its float32 powers in double precision.
@@ -221,7 +115,13 @@ def _exponential(margin: NDArray[Any]) -> NDArray[Any]:
 def _sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
     # XGBoost, whose margins are float32, lets none of them fall below this.
     lowest = np.float32(-88.7) if margin.dtype == np.float32 else -np.inf
-    return np.asarray(expit(np.maximum(margin, lowest)))
+    return _expit(np.maximum(margin, lowest))
+
+
+def _expit(margin: NDArray[Any]) -> NDArray[Any]:
+    from scipy.special import expit  # late: it takes a quarter of a second, and labels do without
+
+    return np.asarray(expit(margin))
 
 
 def _signed_square(margin: NDArray[Any]) -> NDArray[Any]:
@@ -258,7 +158,7 @@ def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
 LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "identity": lambda margin: margin,
     "sigmoid": _sigmoid,
-    "sigmoid2": lambda margin: np.asarray(expit(2 * margin)),
+    "sigmoid2": lambda margin: _expit(2 * margin),
     "softmax": _softmax,
     "exp": _exponential,
     "softplus": lambda margin: np.logaddexp(0, margin),
@@ -274,3 +174,19 @@ margin's sign, that of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0,
 `samme`, AdaBoost's, is the softmax of the margins divided by one less than their number. `isolation`, an isolation
 forest's score, is -2 to the power of -margin.
 """
+
+__all__ = [
+    "LINKS",
+    "Door",
+    "Rows",
+    "add_few",
+    "add_margins",
+    "add_margins_of",
+    "as_distributions",
+    "as_rows",
+    "count_threads",
+    "find_leaves",
+    "find_leaves_of",
+    "over_threads",
+    "plan",
+]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress import displays, measure, sizes
+from ensemble_compress import measure, sizes
 from ensemble_compress.data import Data
 from ensemble_compress.errors import MissingPackageError, ModelFileError, in_short
 from ensemble_compress.forest import Forest
@@ -145,10 +145,14 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        from ensemble_compress import displays  # late: loading a model must not wait for what prints it
+
         tables = [*displays.report_tables(self), displays.path_table(self)]
         return displays.to_text(displays.report_heading(self), tables, self.notes)
 
     def _repr_html_(self) -> str:
+        from ensemble_compress import displays
+
         points = [displays.Point(p.bytes, p.score, p.standard_error or 0.0, p.is_chosen) for p in self.path]
         curve = displays.to_svg(points, self.scoring)
         return displays.to_html(

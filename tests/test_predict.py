@@ -2,16 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracle
 import pandas as pd
 import pytest
-import scipy.sparse
 from numpy.typing import NDArray
-from strategies import hard_rows
 from test_forest import two_trees
 
 from ensemble_compress import predict
@@ -87,8 +84,6 @@ BAD_ROWS = [
         pd.DataFrame({"a": [1j], "b": [0], "c": [0]}),
         "Complex data not supported: column 'a' of X holds complex",
     ),
-    (scipy.sparse.csr_matrix((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
-    (scipy.sparse.csc_array((2, 3)), r"X is a sparse matrix; expected a dense one: pass X\.toarray\(\)"),
     (pd.DataFrame(np.zeros((2, 4))), "X has 4 features, but the model is expecting 3 features as input"),
 ]
 
@@ -200,68 +195,6 @@ def test_a_package_without_pandas_never_imports_it() -> None:
     assert done.stdout == "[[1.0, 2.0]]\n"
 
 
-# -- threads ----------------------------------------------------------------------------------------------------
-
-MANY = 3 * predict.ROWS_PER_THREAD + 17
-
-
-@pytest.mark.parametrize("n_jobs", [None, 1, 2, 3, 64, -1])
-def test_the_number_of_threads_changes_no_bit(n_jobs: int | None) -> None:
-    forest = two_trees(values=np.array([[0.1], [1e-7], [3e7]], np.float32))
-    rows = hard_rows(forest, MANY)
-    margins = forest.margin(rows, n_jobs)
-    assert forest.margin(rows, 1).tobytes() == margins.tobytes()
-    assert oracle.margins(forest, rows).tobytes() == margins.tobytes()
-    np.testing.assert_array_equal(oracle.leaves(forest, rows), forest.find_leaves(rows, n_jobs))
-
-
-def count_threads(monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None) -> int:
-    """Threads that an endless number of rows gets on a machine of eight cores."""
-    monkeypatch.setattr(predict.joblib, "cpu_count", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if limit is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    return predict.count_threads(10**9, n_jobs)
-
-
-@pytest.mark.parametrize(
-    ("n_jobs", "limit", "expected"),
-    [
-        *((None, None, 8), (None, "3", 3), (None, "99", 8), (None, "0", 8), (None, "4,2", 8), (None, "", 8)),
-        *((1, None, 1), (2, "1", 2), (12, None, 12)),
-        *((-1, None, 8), (-2, None, 7), (-1, "3", 8), (-99, None, 1)),
-    ],
-)
-def test_threads_follow_n_jobs_and_then_the_environment(
-    monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None, expected: int
-) -> None:
-    assert count_threads(monkeypatch, n_jobs, limit) == expected
-
-
-def test_few_rows_get_one_thread() -> None:
-    assert predict.count_threads(2 * predict.ROWS_PER_THREAD - 1, 8) == 1
-    assert predict.count_threads(2 * predict.ROWS_PER_THREAD, 8) == 2
-    assert predict.count_threads(0, 8) == 1
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2, 5])
-def test_ranges_of_threads_cover_all_rows_once(n_jobs: int) -> None:
-    ranges: list[tuple[int, int]] = []
-    n_rows = 10 * predict.ROWS_PER_THREAD + 3
-    predict.over_threads(lambda start, stop: ranges.append((start, stop)), n_rows, n_jobs)
-    starts, stops = zip(*sorted(ranges), strict=True)
-    assert len(ranges) == n_jobs
-    assert (0, *stops) == (*starts, n_rows)
-
-
-def test_an_error_in_a_thread_comes_through() -> None:
-    def work(start: int, stop: int) -> None:
-        raise InputError(f"rows {start} to {stop}")
-
-    with pytest.raises(InputError, match="rows 0 to"):
-        predict.over_threads(work, MANY, 2)
-
-
 # -- links ------------------------------------------------------------------------------------------------------
 
 
@@ -277,44 +210,6 @@ def test_links_are_the_plain_formulas_and_keep_the_dtype(name: str, dtype: str) 
     # Below the normal numbers, digits are lost by both.
     close = {"rtol": 1e-13, "atol": 1e-300} if dtype == "float64" else {"rtol": 1e-6, "atol": 1e-37}
     np.testing.assert_allclose(actual, expected, **close)
-
-
-WARM_UP = """
-import numpy as np
-from strategies import hard_rows
-from test_forest import two_trees
-from ensemble_compress import predict
-from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
-
-predict.warm_up()
-
-
-def compiled():
-    engines = (bitvector, one_row, packed_walk, walk)
-    kernels = [kernel for engine in engines for kernel in vars(engine).values() if hasattr(kernel, "signatures")]
-    return [kernel.signatures for kernel in kernels]
-
-
-warm = compiled()
-for x_dtype, value_dtype in (("float32", "float32"), ("float32", "float64"), ("float64", "float64")):
-    forest = two_trees(x_dtype=x_dtype, values=two_trees().values.astype(value_dtype))
-    rows = forest.rows(np.tile(hard_rows(forest), (50, 1)))
-    for n_rows in (1, 10, 40, len(rows)):
-        forest.margin(rows[:n_rows])
-        forest.apply(rows[:n_rows])
-print(sum(map(len, warm)), compiled() == warm)
-"""
-
-
-def test_nothing_is_left_to_compile_after_warming_up() -> None:
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{WARM_UP}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "21 True\n"
 
 
 def test_a_frame_with_one_name_for_two_columns_is_refused() -> None:

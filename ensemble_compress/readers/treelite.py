@@ -109,6 +109,7 @@ def _read_checkpoint(checkpoint: Checkpoint) -> Forest:
         classes=_classes_of(task, n_classes, link),
         tree_output=tree_output,
         bias_last=bool(bias.any()),
+        absent_is_missing=True,
     )
 
 

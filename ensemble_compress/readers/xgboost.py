@@ -184,6 +184,7 @@ def _read_document(document: Section, n_bytes: int, speaker: Speaker) -> Forest:
         classes=labels,
         feature_names=_names_of(learner, n_features),
         categories=_levels_of(model, n_features),
+        absent_is_missing=True,
         **others,
     )
 

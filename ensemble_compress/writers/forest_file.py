@@ -68,6 +68,8 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
         header["bias_last"] = True
     if not forest.levels_as_codes:
         header["levels_as_codes"] = False
+    if forest.absent_is_missing:
+        header["absent_is_missing"] = True
     header["arrays"] = sorted(name for name, array in arrays.items() if array is not None)
     try:
         text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
@@ -169,6 +171,7 @@ def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
     }
     fields["bias_last"] = header.get("bias_last", False)
     fields["levels_as_codes"] = header.get("levels_as_codes", True)
+    fields["absent_is_missing"] = header.get("absent_is_missing", False)
     for part, kind in PARTS:
         fields[part] = kind(*(arrays[f"{part}.{key}"] for key in kind._fields))
     if fields["feature_names"] is not None:

@@ -1,0 +1,68 @@
+"""The first prediction of a process: what can be compiled ahead of it is compiled by predicting with small forests."""
+
+from typing import Any
+
+import numpy as np
+
+from ensemble_compress.engines import bitvector, one_row, packed_walk, sparse, walk
+from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import Nodes
+
+KINDS = (("float32", "float32"), ("float32", "float64"), ("float64", "float64"))
+"""Dtypes of rows and of leaf values that the readers' forests have: XGBoost's, scikit-learn's, and all others."""
+
+N_TREES, N_ROWS = 8, 512
+
+
+def warm_up() -> None:
+    """Compile what a prediction needs and keep it on disk, so that the first one doesn't wait for it.
+
+    For float32 and float64 rows, few and many, dense and sparse. It takes some seconds the first time, and a fraction of one
+    in later processes. Where no directory can be written to, the compiled code lasts as long as the process.
+
+    Examples
+    --------
+    >>> import ensemble_compress as ec
+    >>> ec.warm_up()
+    """
+    for x_dtype, value_dtype in KINDS:
+        forest = _stumps(x_dtype, value_dtype)
+        rows = np.zeros((N_ROWS, 1), x_dtype)
+        forest.margin(rows)
+        (run,) = forest._plan.runs
+        for engine, trees in ((walk, run.walk), (packed_walk, run.packed), (bitvector, run.bits)):
+            if trees is not None:
+                engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
+                engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
+        if run.one_row is not None:
+            one_row.add_margins(run.one_row, rows, 0, 1, np.zeros((1, 1), value_dtype))
+    nothing = np.zeros(2, np.int64)
+    for x_dtype in ("float32", "float64"):
+        sparse.dense_block(sparse.Rows(nothing, nothing[:0], np.zeros(0)), 0, 1, 1, x_dtype, 0.0)
+
+
+def _stumps(x_dtype: str, value_dtype: str) -> Forest:
+    """Trees of one split each."""
+    columns: dict[str, list[Any]] = {
+        "feature": [0, -1, -1],
+        "threshold": [0.0, 0.0, 0.0],
+        "right": [2, -1, -1],
+        "nan_left": [False] * 3,
+        "category_set": [-1] * 3,
+        "leaf": [-1, 0, 1],
+        "cover": [0.0] * 3,
+        "node_id": [0, 1, 2],
+    }
+    nodes = Nodes(**{name: np.tile(column, N_TREES) for name, column in columns.items()})
+    start = 3 * np.arange(N_TREES + 1, dtype=np.int32)
+    right = np.where(nodes.right >= 0, nodes.right + np.repeat(start[:-1], 3), -1)
+    values = np.zeros((2, 1), value_dtype)
+    return Forest(
+        nodes=nodes._replace(right=right),
+        tree_start=start,
+        tree_output=np.zeros(N_TREES, np.int32),
+        values=values,
+        bias=values[0],
+        n_features=1,
+        x_dtype=x_dtype,
+    )
