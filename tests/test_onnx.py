@@ -56,6 +56,9 @@ def assert_same(forest: Forest, X: Any, answers: dict[str, np.ndarray], opset: i
             linked, actual = forest.answers(answers["margin"]), answers["variable"]
     # A few units of the last place of exp, and the smallest numbers, which some of the steps take for zero.
     rtol, atol = (2e-6, 1e-40) if forest.values.dtype == np.float32 else (1e-13, 1e-300)
+    if forest.is_classifier and forest.n_outputs == 1:
+        # One class is 1 - the other: a unit of the last place of 1.
+        atol = float(np.finfo(forest.values.dtype).eps)
     np.testing.assert_allclose(actual, linked, rtol=rtol, atol=atol)
     assert actual.dtype == forest.values.dtype
 
@@ -79,7 +82,7 @@ def test_every_model_of_the_zoo_is_equal_or_refused_with_opset_3(name: str, tmp_
         assert_same(forest, X, answers_of(forest, X, tmp_path, 3), 3)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(forest=forests())
 def test_any_forest_is_equal_with_opset_5(forest: Forest, tmp_path_factory: pytest.TempPathFactory) -> None:
     X = hard_rows(forest, 40)
@@ -92,7 +95,7 @@ def test_any_forest_is_equal_with_opset_5(forest: Forest, tmp_path_factory: pyte
     np.testing.assert_array_equal(oracle.margins(forest, X), answers["margin"])
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(forest=forests(categorical=False, values=QUARTERS))
 def test_any_forest_of_plain_values_is_equal_with_opset_3(
     forest: Forest, tmp_path_factory: pytest.TempPathFactory
@@ -101,18 +104,21 @@ def test_any_forest_of_plain_values_is_equal_with_opset_3(
     assert_same(forest, X, answers_of(forest, X, tmp_path_factory.getbasetemp(), 3), 3)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(forest=forests())
 def test_any_forest_is_equal_or_refused_by_name_with_opset_3(
     forest: Forest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     X = hard_rows(forest, 40)
+    refusal = None
     try:
         answers = answers_of(forest, X, tmp_path_factory.getbasetemp(), 3)
     except UnsupportedModelError as error:
-        assert "use opset=5" in str(error) or is_mixed(forest)
-    else:
+        refusal = str(error)
+    if refusal is None:
         assert_same(forest, X, answers, 3)
+    else:
+        assert "use opset=5" in refusal or is_mixed(forest)
 
 
 # -- labels, names, shapes ----------------------------------------------------------------------------------------
