@@ -221,7 +221,7 @@ CODES = [*range(72), -1.0, -0.0, -0.5, 0.5, 1.999, 31.5, np.nan, np.inf, -np.inf
     "sets",
     [
         [[0]], [[0, 1]], [[31]], [[1, 32]], [[33, 64]], [list(range(31))], [list(range(40))], [[]],
-        [[0, 33], [5, 50], [70]], [[1], [2], [3]], [[1, 2], [1, 2]], [[1, 2**24 + 2]],
+        [[0, 33], [5, 50], [70]], [[1], [2], [3]], [[1, 2], [1, 2]],
     ],
 )  # fmt: skip
 def test_codes_of_every_size_fractions_and_empty_sets(
@@ -237,6 +237,13 @@ def test_the_operator_itself_puts_no_fraction_into_a_set() -> None:
     """Why categories are rounded down in columns of their own."""
     node = to_onnx(sets_forest([[1, 2]])).graph.node
     assert [n.op_type for n in node][:4] == ["Cast", "Gather", "Floor", "Concat"]
+
+
+@pytest.mark.parametrize("x_dtype", ["float32", "float64"])
+def test_a_code_beyond_two_to_the_24(x_dtype: str, tmp_path: Path) -> None:
+    X = np.array([[1.0], [2.0], [2.0**24], [2.0**24 + 2]], x_dtype)
+    forest = sets_forest([[1, 2**24 + 2]], x_dtype=x_dtype)
+    assert answers_of(forest, X, tmp_path)["margin"].ravel().tolist() == [1.0, 2.0, 2.0, 1.0]
 
 
 def test_a_code_that_is_no_float32_is_left_out_for_float32_rows(tmp_path: Path) -> None:
