@@ -82,7 +82,7 @@ def to_onnx(forest: Forest, opset: Opset = 5) -> Any:
     >>> import ensemble_compress as ec
     >>> model = to_onnx(ec.read(DecisionTreeRegressor().fit([[0.0], [1.0]], [3.0, 5.0])))
     >>> [node.op_type for node in model.graph.node]
-    ['TreeEnsemble', 'Identity', 'Identity']
+    ['Cast', 'TreeEnsemble', 'Identity', 'Identity']
     """
     helper = _onnx().helper
     check_opset(opset)
