@@ -183,7 +183,7 @@ def compress(
             "--output",
             "-o",
             help="File to write; may be given several times. The suffix decides: .forest (ours), .h or .c (C99),"
-            " .so (shared library), .treelite.so (TL2cgen).",
+            " .so (shared library), .treelite.so (TL2cgen), .onnx.",
         ),
     ] = None,
     tolerance: Annotated[
@@ -286,7 +286,9 @@ def export(
     model: ModelArgument,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write: .h or .c (C99), .so, .treelite.so, or .forest."),
+        typer.Option(
+            "--output", "-o", help="File to write: .h or .c (C99), .so, .treelite.so, .onnx, or .forest."
+        ),
     ],
     target: TargetOption = "cpu",
     name: Annotated[
@@ -299,12 +301,13 @@ def export(
             "--float-input/--no-float-input", help="Whether the C code takes float or integer rows."
         ),
     ] = True,
+    opset: Annotated[int, typer.Option(help="Opset of ai.onnx.ml for an ONNX model: 5 or 3.")] = 5,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compile and run what was written, and compare the answers.")
     ] = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Write a model as C, as a shared library or as a .forest file, without changing its answers.
+    """Write a model as C, as a shared library, as an ONNX model or as a .forest file, without changing its answers.
 
     Examples:
 
@@ -314,7 +317,7 @@ def export(
     """
     from ensemble_compress import cli_files, cli_models
 
-    cli_files.check_outputs([output], target, name)
+    cli_files.check_outputs([output], target, name, opset)
     opened = cli_models.open_last_step(model, trust_pickle)
     _write(
         cli_models.as_compressed(opened),
@@ -323,6 +326,7 @@ def export(
         name=name,
         optimize=optimize,
         float_input=float_input,
+        opset=opset,
         verify=verify,
     )
 

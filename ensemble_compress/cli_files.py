@@ -15,7 +15,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.predict import LINKS
 from ensemble_compress.writers import check_export
 
-OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so")
+OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so", ".onnx")
 """Suffixes that a compressed model can be written to; the longest match counts."""
 
 FRAMES = 'pip install "ensemble-compress[frames]"'
@@ -314,7 +314,7 @@ def write_table(columns: dict[str, Any], path: Path | None) -> None:
         table.to_csv(path, index=False)
 
 
-def check_outputs(paths: Sequence[Path], target: str, name: str) -> None:
+def check_outputs(paths: Sequence[Path], target: str, name: str, opset: int = 5) -> None:
     """Refuse what cannot be written before the work begins.
 
     Parameters
@@ -325,6 +325,8 @@ def check_outputs(paths: Sequence[Path], target: str, name: str) -> None:
         What they have to run on.
     name : str
         Prefix of the C names.
+    opset : int
+        The opset of an ONNX model's trees.
     """
     for path in paths:
         if not path.name.endswith(OUTPUTS):
@@ -336,4 +338,4 @@ def check_outputs(paths: Sequence[Path], target: str, name: str) -> None:
         if path.is_dir():
             raise ParameterError(f"{path} is a folder; expected the name of a file")
         if path.suffix != ".forest":
-            check_export(path, target, name)
+            check_export(path, target, name, opset)

@@ -171,12 +171,13 @@ class CompressedModel:
         name: str = "model",
         optimize: Literal["size", "speed"] = "size",
         float_input: bool = True,
+        opset: Literal[3, 5] = 5,
         verify: bool = False,
     ) -> list[Path]:
         """Write the model in the form that the file's suffix names, and note the file's bytes on the report.
 
         ``.h`` a single C header, ``.c`` a C source with its header beside it, ``.so`` / ``.dylib`` / ``.dll`` our shared
-        library, ``.treelite.so`` a Treelite model compiled by TL2cgen.
+        library, ``.treelite.so`` a Treelite model compiled by TL2cgen, ``.onnx`` an ONNX model.
 
         Parameters
         ----------
@@ -190,8 +191,10 @@ class CompressedModel:
             Tables packed to the bit, or in whole bytes.
         float_input : bool
             Whether a row of a C source is `float`; otherwise `int16_t`.
+        opset : {5, 3}
+            The opset of ai.onnx.ml that an ONNX model's trees are written in; 3 is for runtimes without 5.
         verify : bool
-            Compile what was written, run it on rows at the model's own thresholds and compare it with Python.
+            Compile or load what was written, run it on rows at the model's own thresholds and compare it with Python.
 
         Returns
         -------
@@ -207,6 +210,7 @@ class CompressedModel:
             name=name,
             optimize=optimize,
             float_input=float_input,
+            opset=opset,
             verify=verify,
         )
         if self.report is not None:

@@ -6,9 +6,15 @@ from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.tables import Optimize
 from ensemble_compress.writers.c import check_name, write_c
+from ensemble_compress.writers.onnx import Opset, check_opset, write_onnx
 from ensemble_compress.writers.shared_library import write_shared_library
 from ensemble_compress.writers.treelite import write_treelite_library
-from ensemble_compress.writers.verify import verify_c, verify_shared_library, verify_treelite_library
+from ensemble_compress.writers.verify import (
+    verify_c,
+    verify_onnx,
+    verify_shared_library,
+    verify_treelite_library,
+)
 
 __all__ = ["TARGETS", "check_export", "export_forest"]
 
@@ -19,10 +25,11 @@ TARGETS = (
 )
 C_SUFFIXES = (".h", ".c")
 LIBRARY_SUFFIXES = (".so", ".dylib", ".dll")
+ONNX_SUFFIX = ".onnx"
 TREELITE_SUFFIXES = tuple(f".treelite{suffix}" for suffix in LIBRARY_SUFFIXES)
 
 
-def check_export(path: Path, target: str, name: str) -> None:
+def check_export(path: Path, target: str, name: str, opset: int = 5) -> None:
     """Refuse what `export_forest` could not write, before any work is done for it.
 
     Parameters
@@ -33,6 +40,8 @@ def check_export(path: Path, target: str, name: str) -> None:
         What it has to run on.
     name : str
         What all names of a C source begin with.
+    opset : {5, 3}
+        The opset of an ONNX model's trees.
 
     Raises
     ------
@@ -44,10 +53,17 @@ def check_export(path: Path, target: str, name: str) -> None:
     file_name = path.name.lower()
     if file_name.endswith(C_SUFFIXES):
         check_name(name)
+    elif file_name.endswith(ONNX_SUFFIX):
+        check_opset(opset)
+        if target != HOST:
+            raise ParameterError(
+                f"an ONNX model is made for no target: it runs where an ONNX runtime does, which on {target} is not"
+                f" known; leave out target={target!r}"
+            )
     elif not file_name.endswith(LIBRARY_SUFFIXES):
         raise ParameterError(
             f"{path.name!r} has no suffix that can be written; expected one of"
-            f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES))}"
+            f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES, ONNX_SUFFIX))}"
         )
     elif target != HOST:
         raise ParameterError(
@@ -64,6 +80,7 @@ def export_forest(
     name: str = "model",
     optimize: Optimize = "size",
     float_input: bool = True,
+    opset: Opset = 5,
     verify: bool = False,
 ) -> list[Path]:
     """Write a forest in the form that the file's suffix names.
@@ -74,7 +91,7 @@ def export_forest(
         The forest to export.
     path : str or Path
         `.h` a single C header, `.c` a C source with its header beside it, `.so`, `.dylib` or `.dll` our shared
-        library, `.treelite.so` a Treelite model compiled by TL2cgen.
+        library, `.treelite.so` a Treelite model compiled by TL2cgen, `.onnx` an ONNX model.
     target : str
         What it has to run on; C source runs on all of them, a library so far only on this machine ("cpu").
     name : str
@@ -83,6 +100,8 @@ def export_forest(
         Tables of a C source packed to the bit, or in whole bytes.
     float_input : bool
         Whether a row of a C source holds floats; otherwise int16_t.
+    opset : {5, 3}
+        The opset of ai.onnx.ml that an ONNX model's trees are written in.
     verify : bool
         Whether to run what was written, on rows at the forest's own thresholds, and compare it with Python.
 
@@ -97,17 +116,24 @@ def export_forest(
         The suffix, the target or another argument is none that can be written.
     UnsupportedModelError
         The format cannot hold the forest exactly.
+    MissingPackageError
+        The package that the format needs is not installed.
     ToolchainError
         A compiler is needed and missing or failed, or what it made answers differently.
     """
     path = Path(path)
-    check_export(path, target, name)
+    check_export(path, target, name, opset)
     file_name = path.name.lower()
     if file_name.endswith(C_SUFFIXES):
         files = write_c(forest, path, name=name, float_input=float_input, optimize=optimize)
         if verify:
             verify_c(forest, files, name=name, float_input=float_input)
         return files
+    if file_name.endswith(ONNX_SUFFIX):
+        write_onnx(forest, path, opset=opset)
+        if verify:
+            verify_onnx(forest, path, opset)
+        return [path]
     if file_name.endswith(TREELITE_SUFFIXES):
         write_treelite_library(forest, path)
         if verify:

@@ -13,6 +13,7 @@ from ensemble_compress.fixed_point import emulate_scores
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import set_codes
 from ensemble_compress.writers.host import cast_rows, run_sources
+from ensemble_compress.writers.onnx import margin_bound, read_onnx_answers
 from ensemble_compress.writers.shared_library import SharedLibrary
 from ensemble_compress.writers.treelite import read_treelite_margin, to_treelite, treelite_rows
 
@@ -120,11 +121,43 @@ def verify_treelite_library(forest: Forest, path: str | Path) -> None:
     _compare(Path(path), expected.reshape(actual.shape), actual)
 
 
-def _compare(path: Path, expected: NDArray[Any], actual: NDArray[Any]) -> None:
-    differs = (expected != actual).any(axis=1)
+def verify_onnx(forest: Forest, path: str | Path, opset: int = 5) -> None:
+    """Run an ONNX model by ONNX Runtime and compare labels with the forest's, to the bit, and margins.
+
+    Parameters
+    ----------
+    forest : Forest
+        The exported forest.
+    path : str or Path
+        What `write_onnx` wrote.
+    opset : int
+        The opset that it was written in; sums of opset 3 are rounded to float32.
+
+    Raises
+    ------
+    MissingPackageError
+        The package onnxruntime is not installed.
+    ToolchainError
+        The answers differ.
+    """
+    rows = rows_at_thresholds(forest)
+    answers, margin = read_onnx_answers(path, rows), forest.margin(rows)
+    _compare(Path(path), margin, answers["margin"], "ONNX Runtime", margin_bound(forest, margin, opset))
+    if forest.is_classifier:
+        labels = forest.predict(rows)[:, None]
+        _compare(Path(path), labels, answers["label"][:, None], "ONNX Runtime")
+
+
+def _compare(
+    path: Path, expected: NDArray[Any], actual: NDArray[Any], maker: str = "the compiler", bound: Any = None
+) -> None:
+    differs = expected != actual
+    if bound is not None:
+        differs &= ~(np.abs(expected - actual) <= bound)
+    differs = differs.any(axis=1)
     if differs.any():
         i = int(differs.argmax())
         raise ToolchainError(
             f"{path} answers differently from Python on {int(differs.sum())} of {len(differs)} rows: expected"
-            f" {expected[i]}, found {actual[i]}; do not use the file, and report the compiler and its version"
+            f" {expected[i]}, found {actual[i]}; do not use the file, and report {maker} and its version"
         )
