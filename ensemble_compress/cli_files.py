@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ensemble_compress.cli_models import Model
 from ensemble_compress.errors import InputError, MissingPackageError, ParameterError
 from ensemble_compress.forest import Forest
-from ensemble_compress.predict import LINKS
 from ensemble_compress.writers import check_export
 
 OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so")
@@ -285,7 +284,7 @@ def predictions(forest: Forest, margin: NDArray[Any], proba: bool) -> dict[str, 
         return columns
     if proba:
         raise ParameterError("--proba needs a classifier; this is a regression model")
-    values = LINKS[forest.link](margin)
+    values = forest.linked(margin)
     if forest.n_outputs == 1:
         return {"prediction": values[:, 0]}
     return {f"prediction_{k}": values[:, k] for k in range(forest.n_outputs)}

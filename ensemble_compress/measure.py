@@ -199,7 +199,7 @@ def agreement(
         labels = theirs.argmax(axis=1), ours.argmax(axis=1)
     else:
         ours, theirs = student.answers(student_margin), teacher.answers(teacher_margin)
-        alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
+        alike = teacher.link_text == student.link_text and teacher_margin.shape == student_margin.shape
         margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
         labels = _codes(teacher, teacher_margin), _codes(student, student_margin)
     difference = np.abs(ours - theirs)

@@ -3,6 +3,7 @@
 Apart from `forest.py` so that each of the two files has one idea: here the arrays, there the noun.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +91,8 @@ def check(forest: Any) -> None:
         ),
         "divisor must be finite and positive": bool(np.isfinite(forest.divisor)) and forest.divisor > 0,
         f"link must be one of {', '.join(predict.LINKS)}": forest.link in predict.LINKS,
+        "link_scale must be finite and positive, and 1 but for a sigmoid": 0 < forest.link_scale < np.inf
+        and (forest.link == "sigmoid" or forest.link_scale == 1.0),
         "x_dtype must be float32 or float64": forest.x_dtype in ("float32", "float64"),
         f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": isinstance(
             forest.n_features, int | np.integer
@@ -184,6 +187,21 @@ def take_trees(
     return taken._replace(right=np.where(taken.right >= 0, taken.right - shift, -1)), start
 
 
+def find_of_each(find: Callable[..., None], nodes: Nodes, start: int) -> NDArray[np.int32]:
+    """What a kernel of `structure` writes for each node, over `start`."""
+    out = np.full(len(nodes.feature), start, np.int32)
+    find(nodes.feature, nodes.right, out)
+    return out
+
+
+def are_below(at: NDArray[np.int64], subtree_end: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each node has one of the nodes `at` above it."""
+    inside = np.zeros(len(subtree_end) + 1, np.int64)
+    np.add.at(inside, at + 1, 1)
+    np.add.at(inside, subtree_end[at], -1)
+    return np.asarray(np.cumsum(inside)[:-1] > 0)
+
+
 def keep_some(nodes: Nodes, keep: NDArray[np.bool_], leaf: NDArray[np.int32]) -> Nodes:
     """The nodes that stay; `leaf` says of every node which row of values it has afterwards, -1 at a split."""
     place: NDArray[np.intp] = np.cumsum(keep) - keep
@@ -230,6 +248,12 @@ def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp
     return first, index.reshape(-1)
 
 
+def count_thresholds(nodes: Nodes) -> int:
+    """Number of distinct pairs of feature and threshold."""
+    numeric = (nodes.feature >= 0) & (nodes.category_set < 0)
+    return len(np.unique(np.stack([nodes.feature[numeric], nodes.threshold[numeric]]), axis=1).T)
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two fields of a forest are equal, arrays and tuples of them included."""
     if isinstance(a, tuple) and isinstance(b, tuple):
@@ -241,6 +265,16 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return False
     return bool(a == b)
+
+
+def summary(forest: Any) -> str:
+    """A forest in one line."""
+    is_classifier = forest.classes is not None
+    kind = f"{len(forest.classes)} classes" if is_classifier else f"{forest.n_outputs} output(s)"
+    return (
+        f"Forest({forest.n_trees:,} trees, {forest.n_nodes:,} nodes, {forest.n_leaves:,} leaves, "
+        f"{forest.n_features} features, {kind}, link={forest.link_text!r})"
+    )
 
 
 def to_text(forest: Any, max_nodes: int) -> str:

@@ -107,7 +107,6 @@ def isolation(m: float) -> float:
 ONE_BY_ONE = {
     "identity": lambda m: m,
     "sigmoid": sigmoid,
-    "sigmoid2": lambda m: sigmoid(2 * m),
     "exp": exponential,
     "softplus": softplus,
     "signed_square": lambda m: math.copysign(m * m, m),
@@ -116,8 +115,9 @@ ONE_BY_ONE = {
 }
 
 
-def link(name: str, margin: list[float]) -> list[float]:
+def link(name: str, margin: list[float], scale: float = 1.0) -> list[float]:
     """The prediction from one row of margins, in double precision."""
+    margin = [scale * m for m in margin]
     if name == "samme":
         return link("softmax", [m / max(len(margin) - 1, 1) for m in margin])
     if name == "softmax":

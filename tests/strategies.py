@@ -52,6 +52,7 @@ def forests(
     `classifier` and `handles_nan` are drawn where None; `widths` says whether leaves hold one value or a value for
     each output; `values` draws leaf values and biases.
     """
+    link = draw(st.sampled_from(links))
     n_features = draw(st.integers(1, max_features))
     n_outputs = draw(st.integers(1, max_outputs))
     width = n_outputs if draw(st.sampled_from(widths)) == "vector" else 1
@@ -68,7 +69,8 @@ def forests(
         bias=draw(_value_rows(n_outputs, dtype, values))[0],
         n_features=n_features,
         divisor=draw(st.sampled_from([1.0, 1.0, 3.0, 10.0, 0.3])),
-        link=draw(st.sampled_from(links)),
+        link=link,
+        link_scale=draw(st.sampled_from([1.0, 2.0, 0.5])) if link == "sigmoid" else 1.0,
         x_dtype=draw(st.sampled_from(x_dtypes)),
         classes=draw(_classes(n_outputs, classifier)),
         category_sets=make_sets(sets) if sets else NO_SETS,

@@ -74,8 +74,12 @@ FAULTS = [
     ({"divisor": np.nan}, "divisor must be finite and positive"),
     (
         {"link": "probit"},
-        "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus, signed_square, step, samme, isolation",
+        "link must be one of identity, sigmoid, softmax, exp, softplus, signed_square, step, samme, isolation",
     ),
+    ({"link_scale": 2.0}, "link_scale must be finite and positive, and 1 but for a sigmoid"),
+    ({"link": "sigmoid", "link_scale": 0.0}, "link_scale must be finite and positive"),
+    ({"link": "sigmoid", "link_scale": np.nan}, "link_scale must be finite and positive"),
+    ({"link": "sigmoid", "link_scale": np.inf}, "link_scale must be finite and positive"),
     ({"tie_class": 2}, "tie_class must be 0 or 1"),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
     ({"n_features": -1}, "n_features must lie between 0 and 16777215"),
@@ -365,7 +369,7 @@ def test_predictions_are_the_link_of_the_margin(data: st.DataObject) -> None:
     rows = data.draw(rows_for(forest))
     margins = oracle.margins(forest, rows)
     with np.errstate(over="ignore"):
-        links = [oracle.link(forest.link, m) for m in margins.tolist()]
+        links = [oracle.link(forest.link, m, forest.link_scale) for m in margins.tolist()]
         expected = np.array(links).reshape(margins.shape).astype(margins.dtype)
     expected = expected[:, 0] if forest.n_outputs == 1 else expected
     # The links themselves round differently: a few units in the last place, and denormals.
@@ -388,7 +392,7 @@ def test_a_classifier_answers_labels_and_probabilities(data: st.DataObject) -> N
         assert (probabilities >= 0).all()
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=3e-6)
         return
-    linked = [oracle.link(forest.link, m) for m in margins.tolist()]
+    linked = [oracle.link(forest.link, m, forest.link_scale) for m in margins.tolist()]
     if forest.n_outputs == 1:
         linked = [[1 - p, p] for (p,) in linked]
     with np.errstate(over="ignore"):
@@ -425,6 +429,7 @@ def test_repr_says_what_it_is() -> None:
     expected = "Forest(2 trees, 6 nodes, 4 leaves, 2 features, 1 output(s), link='identity')"
     assert repr(two_trees()) == expected
     assert "2 features, 2 classes, link='sigmoid'" in repr(two_trees(classes=np.arange(2), link="sigmoid"))
+    assert "link='sigmoid of 0.7 times the margin'" in repr(two_trees(link="sigmoid", link_scale=0.7))
 
 
 def test_to_text_has_a_line_a_node() -> None:

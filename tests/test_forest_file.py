@@ -128,7 +128,7 @@ def test_a_foreign_zip_is_refused(saved: Path) -> None:
 
 def test_a_later_protocol_is_refused(saved: Path) -> None:
     change(saved, "header.json", json.dumps({"format": forest_file.FORMAT, "protocol": 9}).encode())
-    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 2: a later version .* upgrade"):
+    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 3: a later version .* upgrade"):
         load_forest(saved)
 
 
@@ -136,6 +136,13 @@ def test_files_of_the_first_protocol_are_read() -> None:
     forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_1.forest")
     assert forest == small_forest()
     assert (forest.tie_class, metadata) == (0, {"made": "by protocol 1"})
+
+
+def test_files_of_the_second_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_2.forest")
+    said = {"link": "sigmoid", "link_scale": 2.0, "tie_class": 1, "bias_last": True, "levels_as_codes": False}
+    assert forest == small_forest(classes=np.array(["no", "yes"]), **said)
+    assert metadata == {"made": "by protocol 2"}
 
 
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:

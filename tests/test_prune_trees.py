@@ -83,7 +83,7 @@ def test_the_loss_of_a_booster_is_taken_to_second_order(name: str) -> None:
     margin = forest.margin(data.X).astype(float)
     p = forest.predict_proba(data.X)[:, -forest.n_outputs :].astype(float)
     # The loss in one margin m, labels t: slope p - t, bend p (1 - p); of the link sigmoid(2 m) twice and four times that.
-    factor = 2 if forest.link == "sigmoid2" else 1
+    factor = forest.link_scale
     bend = np.maximum((2 if forest.link == "softmax" else 1) * p * (1 - p), 0.01)
     response = margin + (wanted - p) / bend / factor - forest.bias
     order = PruneTrees(mix=0).order(forest, data)

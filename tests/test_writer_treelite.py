@@ -25,7 +25,7 @@ from ensemble_compress.writers.treelite import (
     write_treelite_library,
 )
 
-LINKS = ("identity", "sigmoid", "sigmoid2")
+LINKS = ("identity", "sigmoid")
 QUARTERS = st.integers(-64, 64).map(lambda n: n / 4)
 
 
@@ -59,12 +59,10 @@ def test_other_divisors_cost_no_more_than_roundings(forest: Forest) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=400 * 2**-22)
 
 
-@pytest.mark.parametrize(
-    "link", ["identity", "sigmoid", "sigmoid2", "exp", "softplus", "signed_square", "step"]
-)
+@pytest.mark.parametrize("link", ["identity", "sigmoid", "exp", "softplus", "signed_square", "step"])
 def test_links_become_postprocessors(link: str) -> None:
-    classes = np.array([0, 1]) if link in ("sigmoid", "sigmoid2", "step") else None
-    forest = small_forest(link=link, classes=classes)
+    classes = np.array([0, 1]) if link in ("sigmoid", "step") else None
+    forest = small_forest(link=link, link_scale=2.5 if link == "sigmoid" else 1.0, classes=classes)
     X = np.array([[0.0], [1.0]], np.float32)
     expected = forest.predict_proba(X)[:, 1] if classes is not None else forest.predict(X)
     actual = treelite.gtil.predict(to_treelite(forest), treelite_rows(forest, X)).ravel()
@@ -76,6 +74,12 @@ def test_a_link_that_treelite_lacks_is_refused_by_name() -> None:
         UnsupportedModelError, match=r"Treelite has no link 'softmax' for 1 output\(s\) of a regression model"
     ):
         to_treelite(small_forest(link="softmax", classes=None))
+
+
+def test_a_scale_that_treelite_would_round_is_refused() -> None:
+    text = r"no link 'sigmoid of 0.7 times the margin': it keeps the factor, sigmoid_alpha, as a float32, .* 0.699999988"
+    with pytest.raises(UnsupportedModelError, match=text):
+        to_treelite(small_forest(link="sigmoid", link_scale=0.7))
 
 
 def test_the_compiled_library_gives_the_same_bits(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from ensemble_compress.readers.assemble import Tree, assemble
 from ensemble_compress.readers.sklearn_trees import labels_of, names_of, to_tree
 
 LINKS = {
-    "IdentityLink": "identity",
-    "LogLink": "exp",
-    "LogitLink": "sigmoid",
-    "HalfLogitLink": "sigmoid2",
-    "MultinomialLogit": "softmax",
+    "IdentityLink": ("identity", 1.0),
+    "LogLink": ("exp", 1.0),
+    "LogitLink": ("sigmoid", 1.0),
+    "HalfLogitLink": ("sigmoid", 2.0),
+    "MultinomialLogit": ("softmax", 1.0),
 }
+"""The link of each of scikit-learn's, and its scale."""
 CONSTANT_STRATEGIES = ("prior", "most_frequent", "uniform", "constant", "mean", "median", "quantile")
 MAX_CODE = 65535
 """The largest raw category that keeps its own number as code: a set takes a bit for each code below its largest."""
@@ -91,7 +92,8 @@ def _assemble(model: Any, trees: list[Tree], bias: NDArray[np.float64], **others
         bias=bias,
         where=name,
         levels_as_codes=False,
-        link=LINKS[link],
+        link=LINKS[link][0],
+        link_scale=LINKS[link][1],
         classes=labels_of(model) if hasattr(model, "classes_") else None,
         feature_names=names_of(model),
         **others,

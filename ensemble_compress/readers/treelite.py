@@ -38,13 +38,12 @@ POSTPROCESSORS = {
 }
 """The link of each postprocessor."""
 
-PROBABILITIES = ("sigmoid", "sigmoid2", "step")
+PROBABILITIES = ("sigmoid", "step")
 """The links that make a single output the probability of the second class."""
 
 OVER_CLASSES = ("identity", "identity_multiclass", "multiclass_ova", "softmax")
 """The postprocessors that GTIL applies to every class; the others change only the first."""
 
-SIGMOIDS = {1.0: "sigmoid", 2.0: "sigmoid2"}
 FREE_WORDS = 1 << 22
 """Words of 32 bits that the sets of categories may take besides as many as the checkpoint has bytes."""
 
@@ -104,6 +103,7 @@ def _read_checkpoint(checkpoint: Checkpoint) -> Forest:
         bias=bias,
         where=checkpoint.where,
         link=link,
+        link_scale=_scale_of(checkpoint, link),
         divisor=divisor,
         x_dtype=str(checkpoint.dtype),
         classes=_classes_of(task, n_classes, link),
@@ -147,8 +147,8 @@ def _task_of(checkpoint: Checkpoint, n_targets: int) -> int:
 
 
 def _link_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> str:
-    header, where = checkpoint.header, checkpoint.where
-    name = header["postprocessor"].tobytes().decode("ascii", "replace")
+    where = checkpoint.where
+    name = checkpoint.header["postprocessor"].tobytes().decode("ascii", "replace")
     if name not in POSTPROCESSORS:
         raise UnsupportedModelError(
             f"{where}: the postprocessor {name[:40]!r} cannot be read; expected one of {', '.join(POSTPROCESSORS)}"
@@ -159,15 +159,17 @@ def _link_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> str:
             " by one, which cannot be read; expected one of "
             + ", ".join(OVER_CLASSES[: 4 if n_classes > 1 else 3])
         )
-    if POSTPROCESSORS[name] != "sigmoid":
-        return POSTPROCESSORS[name]
-    alpha = float(header["sigmoid_alpha"][0])
-    if alpha not in SIGMOIDS:
-        raise UnsupportedModelError(
-            f"{where}: sigmoid_alpha is {alpha:g}, which scales the margin before the link and cannot be read; expected 1"
-            " or 2"
-        )
-    return SIGMOIDS[alpha]
+    return POSTPROCESSORS[name]
+
+
+def _scale_of(checkpoint: Checkpoint, link: str) -> float:
+    """What the postprocessor multiplies the margin by."""
+    if link != "sigmoid":
+        return 1.0
+    alpha = float(checkpoint.header["sigmoid_alpha"][0])
+    if not 0 < alpha < np.inf:
+        raise damaged(checkpoint.where, f"sigmoid_alpha is {alpha:g}; expected a number above 0")
+    return alpha
 
 
 def _classes_of(task: int, n_classes: int, link: str) -> NDArray[Any] | None:

@@ -220,7 +220,7 @@ def _comment(tables: CTables, name: str, file_name: str, single_header: bool) ->
             if layout.fixed.is_exact
             else f", to within {layout.fixed.bound / forest.divisor:.3g} (leaf values are rounded)."
         ),
-        f"The prediction is the link of the margin: {forest.link}."
+        f"The prediction is the link of the margin: {forest.link_text}."
         if forest.link != "identity"
         else "The margin is the prediction.",
         *_input_notes(layout.input, forest),
