@@ -3,7 +3,7 @@
 Nodes lie in pre-order, one tree behind the other: the left child of split j is node j + 1, so only the right child
 is stored. A test sends a row left when `x <= threshold`, or, where the node has a category set, when the code of x is
 in the set; a missing value goes left where `nan_left` says so. A leaf names a row of `values`; rows may be shared.
-The invariants are checked once, at birth, and by nobody else.
+The invariants are checked once, at birth, in O(n_nodes), and by nobody else.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -70,6 +70,8 @@ class Forest:
         Labels of a classifier, one a column of the margin (one column for two classes); None for regression.
     category_sets : CategorySets
         The sets that categorical splits name.
+    category_rule : {"floor", "truncate", "exact"}
+        The code of a number that is no whole one, in a column of categories: `predict.CATEGORY_RULES`.
     handles_nan : bool
         Whether rows with missing values are predicted or refused.
     feature_names : tuple of str, optional
@@ -87,10 +89,6 @@ class Forest:
     ------
     ForestError
         The arrays break an invariant: the message names the tree and the node.
-
-    Notes
-    -----
-    Checking costs O(n_nodes) at birth. Equality compares every array to the bit.
     """
 
     nodes: Nodes
@@ -105,6 +103,7 @@ class Forest:
     x_dtype: str = "float32"
     classes: NDArray[Any] | None = None
     category_sets: CategorySets = NO_SETS
+    category_rule: str = "floor"
     handles_nan: bool = True
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
@@ -117,16 +116,13 @@ class Forest:
             object.__setattr__(self, name, value)
 
         freeze("nodes", Nodes(*(frozen(a, d) for a, d in zip(self.nodes, NODE_DTYPES, strict=True))))
-        number = np.float32 if np.asarray(self.values).dtype == np.float32 else np.float64
-        for name, dtype in {
-            "tree_start": "i4",
-            "tree_output": "i4",
-            "values": number,
-            "bias": number,
-        }.items():
-            freeze(name, frozen(getattr(self, name), np.dtype(dtype)))
-        start, words = self.category_sets
-        freeze("category_sets", CategorySets(frozen(start, np.int32), frozen(words, np.uint32)))
+        freeze("tree_start", frozen(self.tree_start, np.int32))
+        freeze("tree_output", frozen(self.tree_output, np.int32))
+        dtype = np.float32 if np.asarray(self.values).dtype == np.float32 else np.float64
+        freeze("values", frozen(self.values, dtype))
+        freeze("bias", frozen(self.bias, dtype))
+        sets = zip(self.category_sets, (np.int32, np.uint32), strict=True)
+        freeze("category_sets", CategorySets(*(frozen(a, d) for a, d in sets)))
         freeze("divisor", float(self.divisor))
         freeze("link_scale", float(self.link_scale))
         if self.classes is not None:
@@ -222,9 +218,13 @@ class Forest:
     def _plan(self) -> Any:
         return predict.plan(self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values)
 
+    @cached_property
+    def _category_columns(self) -> NDArray[np.intp]:
+        return np.unique(self.nodes.feature[self.nodes.category_set >= 0]).astype(np.intp)
+
     def rows(self, X: Any) -> NDArray[Any]:
-        """X as the forest reads it: checked, C-contiguous, of dtype `x_dtype`."""
-        return predict.as_rows(
+        """X as the engines read it: checked, C-contiguous, of dtype `x_dtype`, categories by `category_rule`."""
+        rows = predict.as_rows(
             X,
             n_features=self.n_features,
             dtype=self.x_dtype,
@@ -233,6 +233,7 @@ class Forest:
             handles_nan=self.handles_nan,
             levels_as_codes=self.levels_as_codes,
         )
+        return predict.as_codes(rows, self._category_columns, self.category_rule)
 
     def find_leaves(self, X: Any, n_jobs: int | None = None) -> NDArray[np.int32]:
         """The node where each row ends in each tree, numbered through the forest, shape (n_rows, n_trees)."""
@@ -380,8 +381,8 @@ class Forest:
         first, index = distinct_rows(np.ascontiguousarray(values))
         leaf = self.nodes.leaf.copy()
         leaf[self.is_leaf] = index
-        bias = self.bias if bias is None else bias
-        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=values[first], bias=bias, **others)
+        others |= {"bias": self.bias if bias is None else bias}
+        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=values[first], **others)
 
     def _with_nodes(self, nodes: Nodes, tree_start: Any, tree_output: Any) -> "Forest":
         """The forest of these nodes, without the value rows and category sets that none of them names."""

@@ -50,7 +50,8 @@ class Nodes(NamedTuple):
 class CategorySets(NamedTuple):
     """Sets of category codes as bits: code c is in set s when bit `c % 32` of word `start[s] + c // 32` is set.
 
-    The code of x is x rounded towards zero. Codes below zero and beyond the last word are in no set.
+    The code of x is x rounded down, unless `Forest.category_rule` says otherwise. Codes below zero and beyond the last word
+    are in no set.
     """
 
     start: NDArray[np.int32]
@@ -93,6 +94,8 @@ def check(forest: Any) -> None:
         f"link must be one of {', '.join(predict.LINKS)}": forest.link in predict.LINKS,
         "link_scale must be finite and positive, and 1 but for a sigmoid": 0 < forest.link_scale < np.inf
         and (forest.link == "sigmoid" or forest.link_scale == 1.0),
+        f"category_rule must be one of {', '.join(predict.CATEGORY_RULES)}": forest.category_rule
+        in predict.CATEGORY_RULES,
         "x_dtype must be float32 or float64": forest.x_dtype in ("float32", "float64"),
         f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": isinstance(
             forest.n_features, int | np.integer
@@ -129,6 +132,19 @@ def check(forest: Any) -> None:
     if fault != structure.SOUND:
         where = f"tree {tree}, node {node - forest.tree_start[tree]} of {np.diff(start)[tree]}"
         raise ForestError(f"not a forest: {where}: {FAULTS[fault]}")
+    if forest.category_rule != "floor":
+        _check_columns_tested_one_way(forest)
+
+
+def _check_columns_tested_one_way(forest: Any) -> None:
+    """Rows are rewritten by the rule of categories, which a test of a threshold must not see."""
+    feature, is_set = forest.nodes.feature, forest.nodes.category_set >= 0
+    both = np.intersect1d(feature[is_set], feature[~is_set & (feature >= 0)])
+    if len(both):
+        raise ForestError(
+            f"not a forest: column {both[0]} is tested as a number and as a category; only category_rule 'floor' allows"
+            " that"
+        )
 
 
 def _column_rules(forest: Any) -> dict[str, bool]:

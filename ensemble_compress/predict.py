@@ -83,6 +83,36 @@ def as_rows(
     return rows
 
 
+CATEGORY_RULES = ("floor", "truncate", "exact")
+"""What the code of a category is, of a number that is no whole one: rounded down, rounded towards zero, or none."""
+
+
+def as_codes(rows: NDArray[Any], columns: NDArray[np.intp], rule: str) -> NDArray[Any]:
+    """Rows whose categories the engines, which round down, read by another rule; the same array where nothing differs.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Cast rows; they are not written to.
+    columns : ndarray of int
+        The columns that are tested as categories.
+    rule : str
+        One of `CATEGORY_RULES`.
+    """
+    if rule == "floor" or not len(columns):
+        return rows
+    numbers = rows[:, columns]
+    if rule == "truncate":
+        differs, code = (numbers > -1) & (numbers < 0), 0
+    else:
+        differs, code = (numbers != np.trunc(numbers)) & ~np.isnan(numbers), -1
+    if not differs.any():
+        return rows
+    rows = rows.copy()
+    rows[:, columns] = np.where(differs, rows.dtype.type(code), numbers)
+    return rows
+
+
 def _check_rows(rows: NDArray[Any], n_features: int, handles_nan: bool) -> None:
     if rows.ndim != 2:
         raise InputError(

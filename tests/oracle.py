@@ -19,13 +19,20 @@ def codes_of_set(forest: Any, s: int) -> set[int]:
     return codes
 
 
+def code_of(rule: str, x: float) -> float:
+    """The code of a category that `x` says; one below zero is in no set."""
+    if math.isinf(x):
+        return -1
+    return {"floor": math.floor, "truncate": math.trunc, "exact": float}[rule](x)
+
+
 def goes_left(forest: Any, j: int, x: float) -> bool:
     """Whether a row with the value `x` in the tested column goes left at split `j`."""
     if math.isnan(x):
         return bool(forest.nodes.nan_left[j])
     s = int(forest.nodes.category_set[j])
     if s >= 0:
-        return 0 <= x < math.inf and math.trunc(x) in codes_of_set(forest, s)
+        return code_of(forest.category_rule, x) in codes_of_set(forest, s)
     return x <= float(forest.nodes.threshold[j])
 
 

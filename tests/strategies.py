@@ -74,6 +74,7 @@ def forests(
         x_dtype=draw(st.sampled_from(x_dtypes)),
         classes=draw(_classes(n_outputs, classifier)),
         category_sets=make_sets(sets) if sets else NO_SETS,
+        category_rule=draw(_category_rules(columns)),
         handles_nan=draw(st.booleans()) if handles_nan is None else handles_nan,
         feature_names=draw(st.sampled_from([None, tuple(f"column {f}" for f in range(n_features))])),
         tie_class=draw(st.integers(0, 1)),
@@ -169,6 +170,13 @@ def _tree_outputs(n_trees: int, width: int, n_outputs: int) -> st.SearchStrategy
         return st.just([-1] * n_trees)
     lowest = 0 if n_outputs > 1 else -1
     return st.lists(st.integers(lowest, n_outputs - 1), min_size=n_trees, max_size=n_trees)
+
+
+def _category_rules(nodes: Nodes) -> st.SearchStrategy[str]:
+    """Any rule; the first where a column is tested both ways."""
+    is_set, is_split = nodes.category_set >= 0, nodes.feature >= 0
+    both = set(nodes.feature[is_set]) & set(nodes.feature[is_split & ~is_set])
+    return st.sampled_from(predict.CATEGORY_RULES[:1] if both else predict.CATEGORY_RULES)
 
 
 def _classes(n_outputs: int, classifier: bool | None) -> st.SearchStrategy[NDArray[Any] | None]:

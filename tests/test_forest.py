@@ -80,6 +80,11 @@ FAULTS = [
     ({"link": "sigmoid", "link_scale": 0.0}, "link_scale must be finite and positive"),
     ({"link": "sigmoid", "link_scale": np.nan}, "link_scale must be finite and positive"),
     ({"link": "sigmoid", "link_scale": np.inf}, "link_scale must be finite and positive"),
+    ({"category_rule": "round"}, "category_rule must be one of floor, truncate, exact"),
+    (
+        broken_nodes(feature=[1, -1, 1, -1, -1, -1]) | {"category_rule": "exact"},
+        "column 1 is tested as a number and as a category; only category_rule 'floor' allows that",
+    ),
     ({"tie_class": 2}, "tie_class must be 0 or 1"),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
     ({"n_features": -1}, "n_features must lie between 0 and 16777215"),

@@ -83,11 +83,18 @@ def test_a_scale_that_treelite_would_round_is_refused() -> None:
 
 
 def test_the_compiled_library_gives_the_same_bits(tmp_path: Path) -> None:
+    n_refused = 0
     for n, forest in enumerate(draw_forests(20, forests(links=LINKS))):
         rows = hard_rows(forest, 60)
-        path = write_treelite_library(forest, tmp_path / f"{n}.treelite.so")
+        try:
+            path = write_treelite_library(forest, tmp_path / f"{n}.treelite.so")
+        except UnsupportedModelError as error:
+            assert "TL2cgen takes a number at the threshold" in str(error)  # noqa: PT017
+            n_refused += 1
+            continue
         expected = forest.margin(rows) if is_exact(forest) else gtil_margin(forest, rows)
         np.testing.assert_array_equal(expected, read_treelite_margin(forest, path, rows), repr(forest))
+    assert n_refused <= 2
 
 
 def test_minus_infinity_as_a_threshold_goes_right_for_all_other_numbers(tmp_path: Path) -> None:

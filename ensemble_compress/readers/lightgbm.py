@@ -6,8 +6,6 @@ sum of the trees in float64; a random forest (`boosting="rf"`) divides it by the
 
 Labels are those of the margins. LightGBM's wrapper compares probabilities, where margins that differ by less than their
 rounding are a tie, which goes to the first class.
-
-A number strictly between -1 and 0 in a column of categories is in no set; LightGBM takes it for category 0.
 """
 
 from pathlib import Path
@@ -154,6 +152,7 @@ def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
         link_scale=link_scale,
         divisor=float(max(1, len(trees) // n_outputs)) if averages else 1.0,
         x_dtype="float64",
+        category_rule="truncate",
         classes=classes,
         feature_names=_names_of(model, n_features),
         categories=_levels_of(model, n_features),

@@ -59,12 +59,11 @@ def read_hist_gradient_boosting(model: Any) -> Forest:
     Notes
     -----
     A category that the model hasn't seen goes where missing values go, as in scikit-learn. Where the raw categories
-    are whole numbers from 0 to 65535 they are the codes. A number between two categories counts as the lower one
-    here and as unseen in scikit-learn.
+    are whole numbers from 0 to 65535 they are the codes.
     """
     columns = np.arange(model.n_features_in_)
     codes: dict[int, list[int]] = {}
-    others: dict[str, Any] = {}
+    others: dict[str, Any] = {"category_rule": "exact"}
     if model._preprocessor is not None:
         is_categorical = np.asarray(model.is_categorical_)
         columns = np.concatenate([np.flatnonzero(is_categorical), np.flatnonzero(~is_categorical)])

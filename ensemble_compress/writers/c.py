@@ -243,10 +243,16 @@ def _input_notes(input: str, forest: Forest) -> list[str]:
         return [
             "Rows hold integers; a threshold is rounded down, which decides alike for them. There is no missing value."
         ]
+    fractions = {
+        "floor": "A number counts as the category below it.",
+        "truncate": "A fraction is dropped from a category: -0.5 and 0.5 are category 0.",
+        "exact": "A number with a fraction is no category.",
+    }[forest.category_rule]
     missing = (
         "A missing value is NaN." if forest.handles_nan else "The model has no rule for missing values (NaN)."
     )
-    return ["Rows hold floats; decisions are exact for each of them. " + missing]
+    has_sets = bool((forest.nodes.category_set >= 0).any())
+    return [f"Rows hold floats; decisions are exact for each of them. {missing}", *[fractions] * has_sets]
 
 
 def _layout_notes(tables: CTables, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 Protocol 2 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
 forest and the caller's metadata. Nothing in it is code, sizes are bounded before anything is allocated, and the
-arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`; protocol 2 had no `link_scale` but a link `sigmoid2`, and said `bias_last` and
+arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`; protocol 2 had no `category_rule`, no `link_scale` but a link `sigmoid2`, and said `bias_last` and
 `levels_as_codes` only where they were not as usual.
 """
 
@@ -28,6 +28,7 @@ SCALARS = (
     "divisor",
     "link",
     "link_scale",
+    "category_rule",
     "x_dtype",
     "handles_nan",
     "feature_names",
@@ -36,7 +37,13 @@ SCALARS = (
     "bias_last",
     "levels_as_codes",
 )
-ADDED_LATER = {"tie_class": 0, "link_scale": 1.0, "bias_last": False, "levels_as_codes": True}
+ADDED_LATER = {
+    "tie_class": 0,
+    "link_scale": 1.0,
+    "category_rule": "floor",
+    "bias_last": False,
+    "levels_as_codes": True,
+}
 """What files of earlier protocols mean by saying nothing."""
 ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
 PARTS: tuple[tuple[str, Any], ...] = (("nodes", Nodes), ("category_sets", CategorySets))

@@ -320,7 +320,9 @@ def _refuse_threshold(forest: Forest, f: int, threshold: float) -> None:
 
 
 def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
-    """Rows for `treelite.gtil.predict` and `tl2cgen.DMatrix`: the model's input type, and no number that TL2cgen misreads.
+    """Rows for `treelite.gtil.predict` and `tl2cgen.DMatrix`: the model's input type, and no number that they misread.
+
+    Treelite rounds categories down; where `Forest.category_rule` is another, these rows hold the codes that it means.
 
     Parameters
     ----------
