@@ -270,6 +270,12 @@ def count_thresholds(nodes: Nodes) -> int:
     return len(np.unique(np.stack([nodes.feature[numeric], nodes.threshold[numeric]]), axis=1).T)
 
 
+def as_texts(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels as an array of texts; as they are where that would lose one, as it loses a NUL at the end."""
+    texts = labels.astype(str)
+    return texts if texts.tolist() == [str(label) for label in labels] else labels
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two fields of a forest are equal, arrays and tuples of them included."""
     if isinstance(a, tuple) and isinstance(b, tuple):

@@ -17,7 +17,7 @@ import ensemble_compress
 
 FLOORS: list[set[str]] = [
     {"errors", "_version", "engines"},
-    {"predict", "frames", "nodes", "archive"},
+    {"predict", "frames", "nodes", "archive", "file_kinds"},
     {"forest", "network", "data"},
     {"sizes", "tables", "fixed_point", "distinct"},
     {"readers", "algorithms", "writers"},

@@ -51,6 +51,15 @@ def test_labels_of_python_strings_come_back_as_numpy_strings(tmp_path: Path) -> 
     assert loaded.classes.dtype == "<U2"
 
 
+def test_a_label_that_the_file_would_shorten_is_refused(tmp_path: Path) -> None:
+    forest = small_forest(classes=np.array(["a", "a\0"], object))
+    with pytest.raises(
+        UnsupportedModelError, match=r"a class label of \['a', 'a\\x00'\] ends in NUL, which a file"
+    ):
+        save_forest(forest, tmp_path / "model.forest")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_and_categories_come_back(tmp_path: Path) -> None:
     forest = small_forest(feature_names=("colour",), categories=(("red", 2, None, 0.5),))
     save_forest(forest, tmp_path / "model.forest")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import as_texts
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
@@ -126,7 +127,7 @@ def _labels_of(model: Any) -> NDArray[Any]:
             " labels; fit it with a named objective, or pass model.booster_ to read it as a regression"
         )
     labels = np.asarray(model.classes_)
-    return labels.astype(str) if labels.dtype == object else labels
+    return as_texts(labels) if labels.dtype == object else labels
 
 
 def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:

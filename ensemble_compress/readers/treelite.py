@@ -45,7 +45,9 @@ OVER_CLASSES = ("identity", "identity_multiclass", "multiclass_ova", "softmax")
 """The postprocessors that GTIL applies to every class; the others change only the first."""
 
 FREE_WORDS = 1 << 22
-"""Words of 32 bits that the sets of categories may take besides as many as the checkpoint has bytes."""
+"""Words of 32 bits that the sets of categories may take besides as many as the checkpoint has bytes, and no more than
+`WORDS_A_BYTE` for each of its bytes: the one code of a set takes as many as it is large."""
+WORDS_A_BYTE = 256
 
 
 def accepts(model: Any) -> bool:
@@ -220,7 +222,8 @@ def _divisor_of(checkpoint: Checkpoint, tree_output: NDArray[np.int32], n_output
 
 
 def _trees_of(checkpoint: Checkpoint, width: int) -> list[Tree]:
-    trees, n_left = [], FREE_WORDS + checkpoint.n_bytes
+    trees = []
+    n_left = min(FREE_WORDS, WORDS_A_BYTE * checkpoint.n_bytes) + checkpoint.n_bytes
     for t, fields in enumerate(checkpoint.trees):
         trees.append(read_tree(fields, width, n_left, f"{checkpoint.where}: tree {t}"))
         n_left -= len(trees[-1].sets.words)

@@ -122,7 +122,7 @@ def write_c(
     forest : Forest
         The forest to export.
     path : str or Path
-        Where to; the suffix decides what.
+        Where to; the suffix decides what, and is written in small letters: to compilers a .C is C++.
     name : str
         What all names in the source begin with; a C identifier.
     float_input : bool
@@ -143,14 +143,15 @@ def write_c(
         The suffix is neither .h nor .c, or an argument is out of its range.
     """
     path = Path(path)
-    if path.suffix not in (".h", ".c"):
+    suffix = path.suffix.lower()
+    if suffix not in (".h", ".c"):
         raise ParameterError(f"the path {str(path)!r} has the suffix {path.suffix!r}; expected '.h' or '.c'")
     texts = to_c(
         forest,
         name=name,
         float_input=float_input,
         optimize=optimize,
-        single_header=path.suffix == ".h",
+        single_header=suffix == ".h",
         input=input,
         file_name=path.stem,
     )

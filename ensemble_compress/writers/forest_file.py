@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ensemble_compress.archive import check_members, read_array_header
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError, in_short
+from ensemble_compress.file_kinds import KINDS, find_kind
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import CategorySets, Nodes
+from ensemble_compress.nodes import CategorySets, Nodes, as_texts
 from ensemble_compress.writers.atomic import write_atomically
 
 FORMAT, PROTOCOL = "ensemble_compress forest", 3
@@ -69,7 +70,12 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
     """
     classes = forest.classes
     if classes is not None and classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes):
-        classes = classes.astype(str)
+        classes = as_texts(classes)
+        if classes.dtype == object:
+            raise UnsupportedModelError(
+                f"the forest cannot be saved: a class label of {in_short(repr(classes.tolist()))} ends in NUL, which a file"
+                " would lose; train the model on other labels"
+            )
     arrays = {name: getattr(forest, name) for name in ARRAYS} | {"classes": classes}
     for part, _ in PARTS:
         arrays |= {f"{part}.{key}": array for key, array in getattr(forest, part)._asdict().items()}
@@ -127,6 +133,11 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelFileError(f"cannot read {str(path)!r}: {reason}; expected a .forest file") from error
+    kind = find_kind(Path(path))
+    if kind is not None and KINDS[kind] != ".forest":
+        raise ModelFileError(
+            f"{path}: it seems to be {kind}; expected a .forest file: read other models with ensemble_compress.read"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_members(archive, len(content))
