@@ -32,7 +32,7 @@ LARGEST_STEP = 2.0
 """The longest step of a leaf's margin, or of the bias, in one pass, for the losses with an exponential in them."""
 
 
-LINK_BEHIND = {"sigmoid2": "sigmoid", "samme": "softmax"}
+LINK_BEHIND = {"samme": "softmax"}
 """Links that are another one of the margin times `margin_scale`."""
 
 
@@ -44,7 +44,7 @@ def margin_scale(forest: Forest) -> float:
     forest : Forest
         Any forest.
     """
-    return {"sigmoid2": 2.0, "samme": 1 / max(forest.n_outputs - 1, 1)}.get(forest.link, 1.0)
+    return {"samme": 1 / max(forest.n_outputs - 1, 1)}.get(forest.link, forest.link_scale)
 
 
 def to_additive(forest: Forest) -> Forest:
@@ -68,7 +68,13 @@ def to_additive(forest: Forest) -> Forest:
         np.zeros(forest.n_trees, np.int32) if values.shape[1] == 1 and len(bias) == 1 else forest.tree_output
     )
     return replace(
-        forest, values=values * stretch, bias=bias * stretch, divisor=1.0, link=link, tree_output=output
+        forest,
+        values=values * stretch,
+        bias=bias * stretch,
+        divisor=1.0,
+        link=link,
+        link_scale=1.0,
+        tree_output=output,
     )
 
 

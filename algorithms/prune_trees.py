@@ -17,6 +17,8 @@ from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
 ROWS_AT_ONCE = 1024
+LARGEST_LEAF = 1e100
+"""Where leaves are as large, the squares of sums over many rows may be no numbers any more."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +157,21 @@ def _problem(
     part = forest if len(trees) == forest.n_trees else forest.take(trees)
     outputs = slice(None) if output < 0 else slice(output, output + 1)
     gram, linear = np.zeros((len(trees), len(trees))), np.zeros(len(trees))
+    unit = _unit(forest)
     for first in range(0, data.n_rows, ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
-        each = part.values[part.nodes.leaf[part.find_leaves(data.X[rows])]] / forest.divisor
+        each = part.values[part.nodes.leaf[part.find_leaves(data.X[rows])]] / forest.divisor / unit
         root = np.sqrt(curvature[outputs, rows]).T[:, None, :]
         columns = (each * root).transpose(1, 0, 2).reshape(len(trees), -1)
         gram += columns @ columns.T
-        linear += columns @ (wanted[outputs, rows].T * root[:, 0]).reshape(-1)
+        linear += columns @ (wanted[outputs, rows].T / unit * root[:, 0]).reshape(-1)
     return _Problem(trees, gram, linear)
+
+
+def _unit(forest: Forest) -> float:
+    """What leaves are counted in, so that no square overflows; 1 but for leaves that no data set asks for."""
+    largest = float(np.abs(forest.values).max(initial=0.0))
+    return 1.0 if largest < LARGEST_LEAF else float(2.0 ** np.floor(np.log2(largest)))
 
 
 def _greedy(problem: _Problem, is_average: bool) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

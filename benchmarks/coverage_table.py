@@ -69,8 +69,7 @@ docstring says so. `benchmarks/exactness.py` does the same with models of 100 tr
 Not compared, because it is known to differ or cannot be asked:
 
 - missing categories of CatBoost, which takes none: its models of *both* miss values in the other columns.
-- numbers that are no whole numbers in a column of categories: HistGradientBoosting takes them for unseen, here they count as the
-  category below; LightGBM takes those strictly between -1 and 0 for category 0, here they are in no set. XGBoost's rule is ours.
+- fractions in a column of categories of CatBoost, which refuses them; here they are unseen categories.
 - the objectives `multi:softmax` and `binary:logitraw` of an XGBoost booster give no probabilities to compare with; labels and margins are.
 
 *within 2 ulp*: the predictions are float32, as those of the library; *within 1e-12*: they are float64 (relative to numbers above 1); *within 1e-6*:

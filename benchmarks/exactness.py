@@ -111,12 +111,10 @@ def prove(data: str, kind: Kind, task: Task, size: Size, n_hard: int) -> dict[st
     begin = time.perf_counter()
     model, trained = _train(kind, task, size)
     forest = ec.read(model)
-    fractions = source_answers.compared_fractions(kind, trained)
     hard = hard_rows.make_rows(
         forest,
         trained.X,
         trained.categorical,
-        not_whole=fractions,
         accepts=source_answers.acceptance(kind, trained),
         n_rows=len(trained.X) + n_hard,
     )

@@ -22,12 +22,8 @@ NUMBERS = (
     *(1e30, -1e30, 3.4028234663852886e38, -3.4028234663852886e38, 1 + 2**-23, 1 + 2**-52),
 )
 CODES = (0, 1, 2, 30, 31, 32, 33, 62, 63, 64, 255, 256, 4000, 65535, 2**24 - 1, 2**24, 2**31, 2**32, 2**33)
-NOT_WHOLE = {
-    "any": (0.25, 0.5, 1.5, 2.999, 31.5, -1.5, -0.5, -0.99, -1e-40, 1e-40),
-    "none between -1 and 0": (0.25, 0.5, 1.5, 2.999, 31.5, -1.5, 1e-40),
-    "none": (),
-}
-"""Numbers that are no codes, in columns of categories: which of them a library's rule for them is compared on."""
+NOT_WHOLE = (0.25, 0.5, 1.5, 2.999, 31.5, -1.5, -0.5, -0.99, -1e-40, 1e-40)
+"""Numbers that are no codes, in columns of categories."""
 
 
 def make_rows(
@@ -35,7 +31,6 @@ def make_rows(
     real: NDArray[Any],
     categorical: Collection[int] = (),
     *,
-    not_whole: str = "any",
     accepts: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
     n_rows: int = N_ROWS,
     seed: int = 0,
@@ -50,8 +45,6 @@ def make_rows(
         Rows of the model's data.
     categorical : collection of int
         Columns that hold codes.
-    not_whole : str
-        Key of `NOT_WHOLE`.
     accepts : callable, optional
         Which of given rows the model's library takes; `n_rows` counts these alone.
     n_rows : int
@@ -63,9 +56,7 @@ def make_rows(
     real = _cast(real, dtype)
     if not forest.handles_nan:
         real = real[~np.isnan(real).any(axis=1)]
-    columns = [
-        _numbers_of(forest, f, real[:, f], f in categorical, not_whole) for f in range(forest.n_features)
-    ]
+    columns = [_numbers_of(forest, f, real[:, f], f in categorical) for f in range(forest.n_features)]
     singles = [_moved(real, f, numbers) for f, numbers in enumerate(columns)]
     rows = np.concatenate([real, *singles])
     mixed = _mixed(real, columns, max(n_rows - len(rows), n_rows // 4), random)
@@ -85,13 +76,11 @@ def _cast(numbers: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.asarray(numbers).astype(dtype)
 
 
-def _numbers_of(
-    forest: Forest, f: int, real: NDArray[Any], is_categorical: bool, not_whole: str
-) -> NDArray[Any]:
+def _numbers_of(forest: Forest, f: int, real: NDArray[Any], is_categorical: bool) -> NDArray[Any]:
     """The hard numbers of a column; of each threshold the nearest number of the dtype and its two neighbours."""
     dtype, tests = np.dtype(forest.x_dtype), forest.nodes.feature == f
     if is_categorical:
-        numbers = _codes_of(forest, tests, real, not_whole).astype(dtype)
+        numbers = _codes_of(forest, tests, real).astype(dtype)
     else:
         at = _cast(np.unique(forest.nodes.threshold[tests & (forest.nodes.category_set < 0)]), dtype)
         at = at[np.isfinite(at)]
@@ -102,12 +91,12 @@ def _numbers_of(
     return numbers if forest.handles_nan else numbers[~np.isnan(numbers)]
 
 
-def _codes_of(forest: Forest, tests: NDArray[np.bool_], real: NDArray[Any], not_whole: str) -> NDArray[Any]:
+def _codes_of(forest: Forest, tests: NDArray[np.bool_], real: NDArray[Any]) -> NDArray[Any]:
     sets = np.unique(forest.nodes.category_set[tests & (forest.nodes.category_set >= 0)])
     named = np.array([code for s in sets for code in set_codes(forest.category_sets, s)], np.float64)
     seen = np.unique(np.concatenate([named, real[~np.isnan(real)]]))[:2000]
     whole = np.unique(np.concatenate([seen, seen + 1, seen - 1, np.array(CODES, np.float64)]))
-    return np.concatenate([whole, [-0.0, np.nan, -7.0, -(2.0**31), -(2.0**33)], NOT_WHOLE[not_whole]])
+    return np.concatenate([whole, [-0.0, np.nan, -7.0, -(2.0**31), -(2.0**33)], NOT_WHOLE])
 
 
 def _moved(real: NDArray[Any], f: int, numbers: NDArray[Any]) -> NDArray[Any]:

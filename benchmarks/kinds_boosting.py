@@ -157,7 +157,7 @@ def _lightgbm_kinds() -> list[Kind]:
         _lightgbm("LGBMClassifier", one, "use_missing=False", use_missing=False),
         _lightgbm("LGBMClassifier", ("binary",), "zero_as_missing", zero_as_missing=True),
         _lightgbm("LGBMClassifier", ("binary",), "sigmoid=2", sigmoid=2.0),
-        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
+        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=0.7", sigmoid=0.7),
         _lightgbm("LGBMClassifier", ("binary",), "one-hot categories", max_cat_to_onehot=50),
         _lightgbm("LGBMClassifier", ("binary",), "monotonic", monotone_constraints=[1, 0, 0, 0, 0, 0]),
         _lightgbm("LGBMClassifier", ("binary",), "extra trees", extra_trees=True),
@@ -285,11 +285,9 @@ def _treelite_kinds() -> list[Kind]:
         ),
         *(_xgboost("XGBClassifier", CLASSIFICATION), _xgboost("XGBRegressor", REGRESSION)),
         *(_lightgbm("LGBMClassifier", one), _lightgbm("LGBMRegressor", number)),
+        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=0.7", sigmoid=0.7),
     ]
-    refused = [
-        sklearn_kind("IsolationForest", ("outliers",)),
-        _lightgbm("LGBMClassifier", ("binary",), "sigmoid=3", sigmoid=3.0),
-    ]
+    refused = [sklearn_kind("IsolationForest", ("outliers",))]
     built = Kind(
         "Treelite", "Model, built with a test for equality", _treelite_with_equality, ("regression",)
     )

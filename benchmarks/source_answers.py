@@ -53,11 +53,6 @@ def ask(kind: Kind, task: Task, model: Any, rows: NDArray[Any]) -> Answers:
     return LIBRARIES[kind.library](task, model, rows)
 
 
-def compared_fractions(kind: Kind, task: Task) -> str:
-    """The key of `hard_rows.NOT_WHOLE` for columns of categories: what is known to differ is left out, and the docs say so."""
-    return {"XGBoost": "any", "LightGBM": "none between -1 and 0"}.get(kind.library, "none")
-
-
 def acceptance(kind: Kind, task: Task) -> Callable[[NDArray[Any]], NDArray[np.bool_]]:
     """A function that says which rows the model's library takes at all.
 

@@ -274,11 +274,13 @@ def compress(
 
 
 def _write(small: Any, path: Path, **options: Any) -> None:
-    if path.suffix == ".forest":
+    if path.suffix.lower() == ".forest":
         small.save(path)
+        files = [path]
     else:
-        small.export(path, **options)
-    note(f"wrote {path}, {path.stat().st_size:,} bytes")
+        files = small.export(path, **options)
+    for file in files:
+        note(f"wrote {file}, {file.stat().st_size:,} bytes")
 
 
 @command

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ensemble_compress.cli_models import Model
 from ensemble_compress.errors import InputError, MissingPackageError, ParameterError
 from ensemble_compress.forest import Forest
-from ensemble_compress.predict import LINKS
 from ensemble_compress.writers import check_export
 
 OUTPUTS = (".forest", ".h", ".c", ".treelite.so", ".so", ".onnx")
@@ -30,6 +29,8 @@ def open_table(path: Path) -> Any:
         The file; `.csv`, `.csv.gz` and so on, or `.parquet`.
     """
     pandas = _pandas()
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; expected a table (.csv or .parquet)")
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table (.csv or .parquet)")
     is_parquet = _is_parquet(path)
@@ -60,9 +61,10 @@ def _pandas() -> Any:
 
 
 def _is_parquet(path: Path) -> bool:
-    if path.suffix in (".parquet", ".pq"):
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] in ([".parquet"], [".pq"]):
         return True
-    if ".csv" in path.suffixes:
+    if ".csv" in suffixes:
         return False
     raise InputError(f"{path}: expected a file that ends in .csv or .parquet")
 
@@ -285,7 +287,7 @@ def predictions(forest: Forest, margin: NDArray[Any], proba: bool) -> dict[str, 
         return columns
     if proba:
         raise ParameterError("--proba needs a classifier; this is a regression model")
-    values = LINKS[forest.link](margin)
+    values = forest.linked(margin)
     if forest.n_outputs == 1:
         return {"prediction": values[:, 0]}
     return {f"prediction_{k}": values[:, k] for k in range(forest.n_outputs)}
@@ -329,7 +331,7 @@ def check_outputs(paths: Sequence[Path], target: str, name: str, opset: int = 5)
         The opset of an ONNX model's trees.
     """
     for path in paths:
-        if not path.name.endswith(OUTPUTS):
+        if not path.name.lower().endswith(OUTPUTS):
             raise ParameterError(f"{path}: expected a name that ends in {', '.join(OUTPUTS)}")
         if not path.parent.is_dir():
             raise ParameterError(f"{path}: the folder {path.parent} does not exist; make it first")
@@ -337,5 +339,5 @@ def check_outputs(paths: Sequence[Path], target: str, name: str, opset: int = 5)
             raise ParameterError(f"{path}: the folder {path.parent} cannot be written to")
         if path.is_dir():
             raise ParameterError(f"{path} is a folder; expected the name of a file")
-        if path.suffix != ".forest":
+        if path.suffix.lower() != ".forest":
             check_export(path, target, name, opset)

@@ -58,7 +58,7 @@ def describe(path: Path, forest: Any) -> dict[str, dict[str, Any]]:
         "columns": forest.n_features,
         "outputs": forest.n_outputs,
         "classes": classes,
-        "link": forest.link,
+        "link": forest.link_text,
         "input": forest.x_dtype,
         "missing values": "by a rule" if forest.handles_nan else "refused",
         "names of columns": None if forest.feature_names is None else list(forest.feature_names),

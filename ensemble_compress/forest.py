@@ -3,7 +3,7 @@
 Nodes lie in pre-order, one tree behind the other: the left child of split j is node j + 1, so only the right child
 is stored. A test sends a row left when `x <= threshold`, or, where the node has a category set, when the code of x is
 in the set; a missing value goes left where `nan_left` says so. A leaf names a row of `values`; rows may be shared.
-The invariants are checked once, at birth, and by nobody else.
+The invariants are checked once, at birth, in O(n_nodes), and by nobody else.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -21,12 +21,16 @@ from ensemble_compress.nodes import (
     NODE_DTYPES,
     CategorySets,
     Nodes,
+    are_below,
     check,
+    count_thresholds,
     distinct_rows,
+    find_of_each,
     frozen,
     keep_some,
     renumber,
     same,
+    summary,
     take_sets,
     take_trees,
     to_text,
@@ -58,12 +62,16 @@ class Forest:
         What the sums are divided by, at the end.
     link : str
         Key of `predict.LINKS`: from margins to predictions.
+    link_scale : float
+        What the margin is multiplied by in the link; 1 but for a sigmoid.
     x_dtype : {"float32", "float64"}
         What X is cast to before any comparison.
     classes : ndarray of shape (n_classes,), optional
         Labels of a classifier, one a column of the margin (one column for two classes); None for regression.
     category_sets : CategorySets
         The sets that categorical splits name.
+    category_rule : {"floor", "truncate", "exact"}
+        The code of a number that is no whole one, in a column of categories: `predict.CATEGORY_RULES`.
     handles_nan : bool
         Whether rows with missing values are predicted or refused.
     feature_names : tuple of str, optional
@@ -83,10 +91,6 @@ class Forest:
     ------
     ForestError
         The arrays break an invariant: the message names the tree and the node.
-
-    Notes
-    -----
-    Checking costs O(n_nodes) at birth. Equality compares every array to the bit.
     """
 
     nodes: Nodes
@@ -97,9 +101,11 @@ class Forest:
     n_features: int
     divisor: float = 1.0
     link: str = "identity"
+    link_scale: float = 1.0
     x_dtype: str = "float32"
     classes: NDArray[Any] | None = None
     category_sets: CategorySets = NO_SETS
+    category_rule: str = "floor"
     handles_nan: bool = True
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
@@ -118,9 +124,10 @@ class Forest:
         dtype = np.float32 if np.asarray(self.values).dtype == np.float32 else np.float64
         freeze("values", frozen(self.values, dtype))
         freeze("bias", frozen(self.bias, dtype))
-        start, words = self.category_sets
-        freeze("category_sets", CategorySets(frozen(start, np.int32), frozen(words, np.uint32)))
+        sets = zip(self.category_sets, (np.int32, np.uint32), strict=True)
+        freeze("category_sets", CategorySets(*(frozen(a, d) for a, d in sets)))
         freeze("divisor", float(self.divisor))
+        freeze("link_scale", float(self.link_scale))
         if self.classes is not None:
             freeze("classes", frozen(self.classes, np.asarray(self.classes).dtype))
         check(self)
@@ -151,9 +158,7 @@ class Forest:
     @property
     def n_thresholds(self) -> int:
         """Number of distinct pairs of feature and threshold."""
-        numeric = (self.nodes.feature >= 0) & (self.nodes.category_set < 0)
-        pairs = np.stack([self.nodes.feature[numeric], self.nodes.threshold[numeric]])
-        return len(np.unique(pairs, axis=1).T)
+        return count_thresholds(self.nodes)
 
     @property
     def n_outputs(self) -> int:
@@ -164,6 +169,13 @@ class Forest:
     def is_classifier(self) -> bool:
         """Whether the forest predicts one of `classes`."""
         return self.classes is not None
+
+    @property
+    def link_text(self) -> str:
+        """The link in words, with its scale."""
+        return (
+            self.link if self.link_scale == 1.0 else f"{self.link} of {self.link_scale:.9g} times the margin"
+        )
 
     @property
     def is_leaf(self) -> NDArray[np.bool_]:
@@ -178,30 +190,20 @@ class Forest:
     @property
     def subtree_end(self) -> NDArray[np.int32]:
         """One past the last node of each node's subtree, shape (n_nodes,)."""
-        end = np.empty(self.n_nodes, np.int32)
-        structure.find_subtree_ends(self.nodes.feature, self.nodes.right, end)
-        return end
+        return find_of_each(structure.find_subtree_ends, self.nodes, 0)
 
     @property
     def parent(self) -> NDArray[np.int32]:
         """Each node's parent, -1 at a root, shape (n_nodes,)."""
-        parent = np.full(self.n_nodes, -1, np.int32)
-        structure.find_parents(self.nodes.feature, self.nodes.right, parent)
-        return parent
+        return find_of_each(structure.find_parents, self.nodes, -1)
 
     @property
     def depth(self) -> NDArray[np.int32]:
         """The number of splits above each node, shape (n_nodes,)."""
-        depth = np.zeros(self.n_nodes, np.int32)
-        structure.find_depths(self.nodes.feature, self.nodes.right, depth)
-        return depth
+        return find_of_each(structure.find_depths, self.nodes, 0)
 
     def __repr__(self) -> str:
-        kind = f"{len(self.classes)} classes" if self.classes is not None else f"{self.n_outputs} output(s)"
-        return (
-            f"Forest({self.n_trees:,} trees, {self.n_nodes:,} nodes, {self.n_leaves:,} leaves, "
-            f"{self.n_features} features, {kind}, link={self.link!r})"
-        )
+        return summary(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Forest):
@@ -223,11 +225,14 @@ class Forest:
 
     @cached_property
     def _door(self) -> predict.Door:
-        names = [field.name for field in fields(predict.Door) if field.name != "dtype"]
-        return predict.Door(dtype=self.x_dtype, **{name: getattr(self, name) for name in names})
+        own = {field.name for field in fields(self)} & {field.name for field in fields(predict.Door)}
+        columns = np.unique(self.nodes.feature[self.nodes.category_set >= 0]).tolist()
+        return predict.Door(
+            dtype=self.x_dtype, category_columns=columns, **{name: getattr(self, name) for name in own}
+        )
 
     def rows(self, X: Any) -> NDArray[Any]:
-        """X as the forest reads it: checked, C-contiguous, of dtype `x_dtype`."""
+        """X as the engines read it: checked, C-contiguous, of dtype `x_dtype`, categories by `category_rule`."""
         return self._door.open(X).whole()
 
     def find_leaves(self, X: Any, n_jobs: int | None = None) -> NDArray[np.int32]:
@@ -274,16 +279,12 @@ class Forest:
         margin = self.margin(X, n_jobs)
         if self.classes is not None:
             return np.asarray(self.classes[self.decide(margin)])
-        answer = predict.LINKS[self.link](margin)
+        answer = self.linked(margin)
         return answer[:, 0] if self.n_outputs == 1 else answer
 
     def decide(self, margin: NDArray[Any]) -> NDArray[np.intp]:
         """The class code of each row of margins: the largest wins, the lower code (a lone zero: `tie_class`) among equals."""
-        if self.n_outputs > 1:
-            return np.asarray(margin.argmax(axis=1), np.intp)
-        has_two = self.classes is not None and len(self.classes) == 2
-        is_second = margin[:, 0] >= 0 if self.tie_class else margin[:, 0] > 0
-        return np.asarray(is_second & has_two, np.intp)
+        return predict.decide(margin, self.classes is not None and len(self.classes) == 2, self.tie_class)
 
     def predict_proba(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """The probability of each class, shape (n_rows, n_classes).
@@ -299,14 +300,15 @@ class Forest:
         """The probability of each class from margins, shape (n_rows, n_classes)."""
         if self.classes is None:
             raise UnsupportedModelError("predict_proba needs a classifier; this forest is a regression model")
-        answer = predict.LINKS[self.link](margin)
-        if self.n_outputs == 1 and (len(self.classes) == 2 or "sigmoid" in self.link):
-            return np.hstack([1 - answer, answer])[:, : len(self.classes)]
-        return predict.as_distributions(answer) if self.link == "identity" else answer
+        return predict.as_probabilities(self.linked(margin), self.link, len(self.classes))
+
+    def linked(self, margin: NDArray[Any]) -> NDArray[Any]:
+        """The link of margins, of their shape and dtype."""
+        return predict.apply_link(margin, self.link, self.link_scale)
 
     def answers(self, margin: NDArray[Any]) -> NDArray[np.float64]:
         """What margins say, as float64: the probability of each class, or the predicted values."""
-        found = self.probabilities(margin) if self.is_classifier else predict.LINKS[self.link](margin)
+        found = self.probabilities(margin) if self.is_classifier else self.linked(margin)
         return np.asarray(found, np.float64)
 
     def to_text(self, max_nodes: int = 200) -> str:
@@ -345,11 +347,8 @@ class Forest:
             )
         leaf = self.nodes.leaf.copy()
         leaf[at] = len(self.values) + np.arange(len(at), dtype=np.int32)
-        inside = np.zeros(self.n_nodes + 1, np.int64)
-        np.add.at(inside, at + 1, 1)
-        np.add.at(inside, self.subtree_end[at], -1)
-        kept = np.cumsum(inside)[:-1] == 0
-        return replace(self, values=np.concatenate([self.values, values])).keep_nodes(kept, leaf)
+        wider = replace(self, values=np.concatenate([self.values, values]))
+        return wider.keep_nodes(~are_below(at, self.subtree_end), leaf)
 
     def keep_nodes(self, keep: NDArray[np.bool_], leaf: NDArray[np.int32] | None = None) -> "Forest":
         """Drop nodes; the first kept node of a subtree takes the place of the dropped ones above it.
@@ -384,8 +383,8 @@ class Forest:
         first, index = distinct_rows(np.ascontiguousarray(values))
         leaf = self.nodes.leaf.copy()
         leaf[self.is_leaf] = index
-        bias = self.bias if bias is None else bias
-        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=values[first], bias=bias, **others)
+        others |= {"bias": self.bias if bias is None else bias}
+        return replace(self, nodes=self.nodes._replace(leaf=leaf), values=values[first], **others)
 
     def _with_nodes(self, nodes: Nodes, tree_start: Any, tree_output: Any) -> "Forest":
         """The forest of these nodes, without the value rows and category sets that none of them names."""

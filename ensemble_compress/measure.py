@@ -203,12 +203,12 @@ def agreement(
     """
     if teacher_answers is not None and student_answers is not None:
         ours, theirs, margins = student_answers, teacher_answers, None
-        labels = theirs.argmax(axis=1), ours.argmax(axis=1)
+        labels = codes_of(teacher, teacher_margin, theirs), codes_of(student, student_margin, ours)
     else:
         ours, theirs = student.answers(student_margin), teacher.answers(teacher_margin)
-        alike = teacher.link == student.link and teacher_margin.shape == student_margin.shape
+        alike = teacher.link_text == student.link_text and teacher_margin.shape == student_margin.shape
         margins = np.abs(student_margin.astype(np.float64) - teacher_margin) if alike else None
-        labels = _codes(teacher, teacher_margin), _codes(student, student_margin)
+        labels = codes_of(teacher, teacher_margin, None), codes_of(student, student_margin, None)
     difference = np.abs(ours - theirs)
     return {
         "equal_labels": float(np.mean(labels[0] == labels[1])) if teacher.is_classifier else None,
@@ -218,8 +218,24 @@ def agreement(
     }
 
 
-def _codes(forest: Forest, margin: NDArray[Any]) -> NDArray[np.intp]:
-    return forest.decide(margin) if forest.is_classifier else np.zeros(len(margin), np.intp)
+def codes_of(forest: Forest, margin: NDArray[Any], answers: NDArray[Any] | None) -> NDArray[np.intp]:
+    """The class code of each row by its answers, equal ones decided as the forest decides; 0 of a regression.
+
+    Parameters
+    ----------
+    forest : Forest
+        The model, or what it was made from.
+    margin : ndarray of shape (n_rows, n_outputs)
+        Its margins, which decide where `answers` is None.
+    answers : ndarray of shape (n_rows, n_classes), optional
+        Probabilities from elsewhere, such as predictions out of bag.
+    """
+    if not forest.is_classifier:
+        return np.zeros(len(margin), np.intp)
+    if answers is None:
+        return forest.decide(margin)
+    is_lone = forest.n_outputs == 1 and answers.shape[1] == 2
+    return forest.decide(answers[:, 1:] - answers[:, :1] if is_lone else answers)
 
 
 def structure(forest: Forest) -> dict[str, int]:

@@ -3,6 +3,7 @@
 Apart from `forest.py` so that each of the two files has one idea: here the arrays, there the noun.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,8 @@ class Nodes(NamedTuple):
 class CategorySets(NamedTuple):
     """Sets of category codes as bits: code c is in set s when bit `c % 32` of word `start[s] + c // 32` is set.
 
-    The code of x is x rounded towards zero. Codes below zero and beyond the last word are in no set.
+    The code of x is x rounded down, unless `Forest.category_rule` says otherwise. Codes below zero and beyond the last word
+    are in no set.
     """
 
     start: NDArray[np.int32]
@@ -90,6 +92,10 @@ def check(forest: Any) -> None:
         ),
         "divisor must be finite and positive": bool(np.isfinite(forest.divisor)) and forest.divisor > 0,
         f"link must be one of {', '.join(predict.LINKS)}": forest.link in predict.LINKS,
+        "link_scale must be finite and positive, and 1 but for a sigmoid": 0 < forest.link_scale < np.inf
+        and (forest.link == "sigmoid" or forest.link_scale == 1.0),
+        f"category_rule must be one of {', '.join(predict.CATEGORY_RULES)}": forest.category_rule
+        in predict.CATEGORY_RULES,
         "x_dtype must be float32 or float64": forest.x_dtype in ("float32", "float64"),
         f"n_features must lie between 0 and {walk.MAX_FEATURES - 1}": isinstance(
             forest.n_features, int | np.integer
@@ -126,6 +132,19 @@ def check(forest: Any) -> None:
     if fault != structure.SOUND:
         where = f"tree {tree}, node {node - forest.tree_start[tree]} of {np.diff(start)[tree]}"
         raise ForestError(f"not a forest: {where}: {FAULTS[fault]}")
+    if forest.category_rule != "floor":
+        _check_columns_tested_one_way(forest)
+
+
+def _check_columns_tested_one_way(forest: Any) -> None:
+    """Rows are rewritten by the rule of categories, which a test of a threshold must not see."""
+    feature, is_set = forest.nodes.feature, forest.nodes.category_set >= 0
+    both = np.intersect1d(feature[is_set], feature[~is_set & (feature >= 0)])
+    if len(both):
+        raise ForestError(
+            f"not a forest: column {both[0]} is tested as a number and as a category; only category_rule 'floor' allows"
+            " that"
+        )
 
 
 def _column_rules(forest: Any) -> dict[str, bool]:
@@ -184,6 +203,21 @@ def take_trees(
     return taken._replace(right=np.where(taken.right >= 0, taken.right - shift, -1)), start
 
 
+def find_of_each(find: Callable[..., None], nodes: Nodes, start: int) -> NDArray[np.int32]:
+    """What a kernel of `structure` writes for each node, over `start`."""
+    out = np.full(len(nodes.feature), start, np.int32)
+    find(nodes.feature, nodes.right, out)
+    return out
+
+
+def are_below(at: NDArray[np.int64], subtree_end: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each node has one of the nodes `at` above it."""
+    inside = np.zeros(len(subtree_end) + 1, np.int64)
+    np.add.at(inside, at + 1, 1)
+    np.add.at(inside, subtree_end[at], -1)
+    return np.asarray(np.cumsum(inside)[:-1] > 0)
+
+
 def keep_some(nodes: Nodes, keep: NDArray[np.bool_], leaf: NDArray[np.int32]) -> Nodes:
     """The nodes that stay; `leaf` says of every node which row of values it has afterwards, -1 at a split."""
     place: NDArray[np.intp] = np.cumsum(keep) - keep
@@ -230,6 +264,18 @@ def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp
     return first, index.reshape(-1)
 
 
+def count_thresholds(nodes: Nodes) -> int:
+    """Number of distinct pairs of feature and threshold."""
+    numeric = (nodes.feature >= 0) & (nodes.category_set < 0)
+    return len(np.unique(np.stack([nodes.feature[numeric], nodes.threshold[numeric]]), axis=1).T)
+
+
+def as_texts(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels as an array of texts; as they are where that would lose one, as it loses a NUL at the end."""
+    texts = labels.astype(str)
+    return texts if texts.tolist() == [str(label) for label in labels] else labels
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two fields of a forest are equal, arrays and tuples of them included."""
     if isinstance(a, tuple) and isinstance(b, tuple):
@@ -241,6 +287,16 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return False
     return bool(a == b)
+
+
+def summary(forest: Any) -> str:
+    """A forest in one line."""
+    is_classifier = forest.classes is not None
+    kind = f"{len(forest.classes)} classes" if is_classifier else f"{forest.n_outputs} output(s)"
+    return (
+        f"Forest({forest.n_trees:,} trees, {forest.n_nodes:,} nodes, {forest.n_leaves:,} leaves, "
+        f"{forest.n_features} features, {kind}, link={forest.link_text!r})"
+    )
 
 
 def to_text(forest: Any, max_nodes: int) -> str:

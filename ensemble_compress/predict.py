@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.engines.plan import Plan
-from ensemble_compress.rows import Door, MissingValueError, Rows, as_rows, for_kernels
+from ensemble_compress.rows import (
+    CATEGORY_RULES,
+    Door,
+    MissingValueError,
+    Rows,
+    as_codes,
+    as_rows,
+    for_kernels,
+)
 from ensemble_compress.threads import ROWS_PER_THREAD, count_threads, over_threads
 
 FEW_ROWS = 2 * ROWS_PER_THREAD
@@ -138,6 +146,21 @@ def _isolation(margin: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(-(2.0**-margin))
 
 
+def decide(margin: NDArray[Any], has_two: bool, tie_class: int) -> NDArray[np.intp]:
+    """The class code of each row of margins; `has_two` says whether a lone margin tells two classes or is the only one."""
+    if margin.shape[1] > 1:
+        return np.asarray(margin.argmax(axis=1), np.intp)
+    is_second = margin[:, 0] >= 0 if tie_class else margin[:, 0] > 0
+    return np.asarray(is_second & has_two, np.intp)
+
+
+def as_probabilities(answer: NDArray[Any], link: str, n_classes: int) -> NDArray[Any]:
+    """The probability of each class from linked margins, shape (n_rows, n_classes)."""
+    if answer.shape[1] == 1 and (n_classes == 2 or link == "sigmoid"):
+        return np.hstack([1 - answer, answer])[:, :n_classes]
+    return as_distributions(answer) if link == "identity" else answer
+
+
 def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
     """Averages of probabilities that rounding has moved off one, made to add up to one again; the others as they are."""
     uniform = np.full_like(answer, 1 / answer.shape[1])
@@ -155,10 +178,27 @@ def as_distributions(answer: NDArray[Any]) -> NDArray[Any]:
     return np.where(is_off, shares, answer)
 
 
+def apply_link(margin: NDArray[Any], link: str, scale: float = 1.0) -> NDArray[Any]:
+    """From margins to predictions of the same shape and dtype.
+
+    Parameters
+    ----------
+    margin : ndarray of shape (n_rows, n_outputs)
+        Margins.
+    link : str
+        Key of `LINKS`.
+    scale : float
+        What the margins are multiplied by first.
+    """
+    if scale != 1.0:
+        with np.errstate(over="ignore"):
+            margin = margin * margin.dtype.type(scale)
+    return LINKS[link](margin)
+
+
 LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "identity": lambda margin: margin,
     "sigmoid": _sigmoid,
-    "sigmoid2": lambda margin: _expit(2 * margin),
     "softmax": _softmax,
     "exp": _exponential,
     "softplus": lambda margin: np.logaddexp(0, margin),
@@ -169,19 +209,20 @@ LINKS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 """From margins of shape (n_rows, n_outputs) to predictions of the same shape and dtype.
 
-`sigmoid2`, the sigmoid of twice the margin, is the link of the exponential loss; `signed_square`, the square with the
-margin's sign, that of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0, that of XGBoost's `binary:hinge`.
+`signed_square`, the square with the margin's sign, is the link of LightGBM's `reg_sqrt`; `step`, 1 above 0 and otherwise 0, that of XGBoost's `binary:hinge`.
 `samme`, AdaBoost's, is the softmax of the margins divided by one less than their number. `isolation`, an isolation
 forest's score, is -2 to the power of -margin.
 """
 
 __all__ = [
+    "CATEGORY_RULES",
     "LINKS",
     "Door",
     "Rows",
     "add_few",
     "add_margins",
     "add_margins_of",
+    "as_codes",
     "as_distributions",
     "as_rows",
     "count_threads",

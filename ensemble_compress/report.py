@@ -309,7 +309,7 @@ def _student_bytes(student: Forest) -> dict[str, int | None]:
 def _scores(forest: Forest, margin: NDArray[Any], answers: NDArray[Any] | None, data: Data) -> dict[str, Any]:
     if data.y is None:
         return {}
-    codes = forest.decide(margin) if answers is None and forest.is_classifier else None
+    codes = measure.codes_of(forest, margin, answers) if forest.is_classifier else None
     found = forest.answers(margin) if answers is None else np.asarray(answers)
     return measure.scores(found, data.y, data.weight, classes=forest.classes, codes=codes)
 

@@ -25,6 +25,10 @@ WRITEABLE = 0x400
 """Bits of `ndarray.flags.num`; asking for the bits is four times faster than asking for the names."""
 
 
+CATEGORY_RULES = ("floor", "truncate", "exact")
+"""What the code of a category is, of a number that is no whole one: rounded down, rounded towards zero, or none."""
+
+
 class MissingValueError(Exception):
     """A block holds NaN and the model has no rule for it; `Rows.refuse_missing` makes an `InputError` of it."""
 
@@ -51,6 +55,10 @@ class Door:
         numbers that it holds.
     absent_is_missing : bool
         Whether an entry that a sparse matrix doesn't store is a missing value, or 0.
+    category_rule : str
+        What the code of a category is, of a number that is no whole one: one of `CATEGORY_RULES`.
+    category_columns : sequence of int
+        The columns that are tested as categories.
     """
 
     n_features: int
@@ -60,11 +68,18 @@ class Door:
     handles_nan: bool = True
     levels_as_codes: bool = True
     absent_is_missing: bool = False
+    category_rule: str = "floor"
+    category_columns: Sequence[int] = ()
 
     @cached_property
     def _dtype(self) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(self.dtype)
         return dtype
+
+    @property
+    def reads_as_it_is(self) -> bool:
+        """Whether the engines, which round codes down, read categories by the model's own rule."""
+        return self.category_rule == "floor" or not len(self.category_columns)
 
     @cached_property
     def few(self) -> Callable[[Any, int], NDArray[Any] | None]:
@@ -72,6 +87,8 @@ class Door:
 
         The quick door: an answer for one row is there in microseconds.
         """
+        if not self.reads_as_it_is:
+            return lambda X, most: None
         n_features, dtype, bits = self.n_features, self._dtype, C_ALIGNED | WRITEABLE
         array, handles_nan = np.ndarray, self.handles_nan
 
@@ -121,7 +138,9 @@ class Door:
         except (TypeError, ValueError, OverflowError) as error:
             raise _no_number(error) from error
         self._check_shape(array.shape)
-        is_ready = array.dtype == self._dtype and array.flags.num & C_ALIGNED == C_ALIGNED
+        is_ready = (
+            array.dtype == self._dtype and array.flags.num & C_ALIGNED == C_ALIGNED and self.reads_as_it_is
+        )
         return Rows(self, len(array), lambda start, stop: array[start:stop], array if is_ready else None)
 
     def _open_sparse(self, X: Any) -> "Rows":
@@ -199,7 +218,7 @@ class Rows:
         return ((first, min(first + size, stop)) for first in range(start, stop, size))
 
     def cast(self, start: int, stop: int) -> NDArray[Any]:
-        """Some rows, C-contiguous and of the model's dtype, NaN and all.
+        """Some rows, C-contiguous and of the model's dtype, categories by its rule, NaN and all.
 
         Parameters
         ----------
@@ -209,9 +228,10 @@ class Rows:
         if self.ready is not None:
             return self.ready[start:stop]
         try:
-            return _cast(self.take(start, stop), self.door._dtype)
+            block = _cast(self.take(start, stop), self.door._dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise _no_number(error) from error
+        return as_codes(block, np.asarray(self.door.category_columns, np.intp), self.door.category_rule)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Some rows as the model reads them.
@@ -285,6 +305,32 @@ def as_rows(X: Any, *, n_features: int, dtype: Any, **others: Any) -> NDArray[An
         X has another shape, holds what is no number, or NaN where the model has no rule for it.
     """
     return Door(n_features, dtype, **others).open(X).whole()
+
+
+def as_codes(rows: NDArray[Any], columns: NDArray[np.intp], rule: str) -> NDArray[Any]:
+    """Rows whose categories the engines, which round down, read by another rule; the same array where nothing differs.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Cast rows; they are not written to.
+    columns : ndarray of int
+        The columns that are tested as categories.
+    rule : str
+        One of `CATEGORY_RULES`.
+    """
+    if rule == "floor" or not len(columns):
+        return rows
+    numbers = rows[:, columns]
+    if rule == "truncate":
+        differs, code = (numbers > -1) & (numbers < 0), 0
+    else:
+        differs, code = (numbers != np.trunc(numbers)) & ~np.isnan(numbers), -1
+    if not differs.any():
+        return rows
+    rows = rows.copy()
+    rows[:, columns] = np.where(differs, rows.dtype.type(code), numbers)
+    return rows
 
 
 def for_kernels(rows: NDArray[Any]) -> NDArray[Any]:

@@ -19,13 +19,20 @@ def codes_of_set(forest: Any, s: int) -> set[int]:
     return codes
 
 
+def code_of(rule: str, x: float) -> float:
+    """The code of a category that `x` says; one below zero is in no set."""
+    if math.isinf(x):
+        return -1
+    return {"floor": math.floor, "truncate": math.trunc, "exact": float}[rule](x)
+
+
 def goes_left(forest: Any, j: int, x: float) -> bool:
     """Whether a row with the value `x` in the tested column goes left at split `j`."""
     if math.isnan(x):
         return bool(forest.nodes.nan_left[j])
     s = int(forest.nodes.category_set[j])
     if s >= 0:
-        return 0 <= x < math.inf and math.trunc(x) in codes_of_set(forest, s)
+        return code_of(forest.category_rule, x) in codes_of_set(forest, s)
     return x <= float(forest.nodes.threshold[j])
 
 
@@ -107,7 +114,6 @@ def isolation(m: float) -> float:
 ONE_BY_ONE = {
     "identity": lambda m: m,
     "sigmoid": sigmoid,
-    "sigmoid2": lambda m: sigmoid(2 * m),
     "exp": exponential,
     "softplus": softplus,
     "signed_square": lambda m: math.copysign(m * m, m),
@@ -116,8 +122,9 @@ ONE_BY_ONE = {
 }
 
 
-def link(name: str, margin: list[float]) -> list[float]:
+def link(name: str, margin: list[float], scale: float = 1.0) -> list[float]:
     """The prediction from one row of margins, in double precision."""
+    margin = [scale * m for m in margin]
     if name == "samme":
         return link("softmax", [m / max(len(margin) - 1, 1) for m in margin])
     if name == "softmax":

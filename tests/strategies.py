@@ -52,6 +52,7 @@ def forests(
     `classifier` and `handles_nan` are drawn where None; `widths` says whether leaves hold one value or a value for
     each output; `values` draws leaf values and biases.
     """
+    link = draw(st.sampled_from(links))
     n_features = draw(st.integers(1, max_features))
     n_outputs = draw(st.integers(1, max_outputs))
     width = n_outputs if draw(st.sampled_from(widths)) == "vector" else 1
@@ -68,10 +69,12 @@ def forests(
         bias=draw(_value_rows(n_outputs, dtype, values))[0],
         n_features=n_features,
         divisor=draw(st.sampled_from([1.0, 1.0, 3.0, 10.0, 0.3])),
-        link=draw(st.sampled_from(links)),
+        link=link,
+        link_scale=draw(st.sampled_from([1.0, 2.0, 0.5])) if link == "sigmoid" else 1.0,
         x_dtype=draw(st.sampled_from(x_dtypes)),
         classes=draw(_classes(n_outputs, classifier)),
         category_sets=make_sets(sets) if sets else NO_SETS,
+        category_rule=draw(_category_rules(columns)),
         handles_nan=draw(st.booleans()) if handles_nan is None else handles_nan,
         feature_names=draw(st.sampled_from([None, tuple(f"column {f}" for f in range(n_features))])),
         tie_class=draw(st.integers(0, 1)),
@@ -167,6 +170,13 @@ def _tree_outputs(n_trees: int, width: int, n_outputs: int) -> st.SearchStrategy
         return st.just([-1] * n_trees)
     lowest = 0 if n_outputs > 1 else -1
     return st.lists(st.integers(lowest, n_outputs - 1), min_size=n_trees, max_size=n_trees)
+
+
+def _category_rules(nodes: Nodes) -> st.SearchStrategy[str]:
+    """Any rule; the first where a column is tested both ways."""
+    is_set, is_split = nodes.category_set >= 0, nodes.feature >= 0
+    both = set(nodes.feature[is_set]) & set(nodes.feature[is_split & ~is_set])
+    return st.sampled_from(predict.CATEGORY_RULES[:1] if both else predict.CATEGORY_RULES)
 
 
 def _classes(n_outputs: int, classifier: bool | None) -> st.SearchStrategy[NDArray[Any] | None]:

@@ -15,7 +15,7 @@ import ensemble_compress
 
 FLOORS: list[set[str]] = [
     {"errors", "_version", "engines"},
-    {"predict", "rows", "threads", "frames", "nodes", "archive"},
+    {"predict", "rows", "threads", "frames", "nodes", "archive", "file_kinds"},
     {"forest", "network", "data", "cold_start"},
     {"sizes", "tables", "fixed_point", "distinct"},
     {"readers", "algorithms", "writers"},

@@ -112,6 +112,32 @@ def test_the_suffix_of_a_compressed_model_may_be_in_capitals(files, tmp_path):
     assert found.replace("model.FOREST", "model.forest") == expected
 
 
+def test_a_suffix_in_capitals_is_written(files, tmp_path):
+    assert "SMALL.h, " in run("export", files / "model.json", "-o", tmp_path / "SMALL.H").stderr
+    run("export", files / "model.json", "-o", tmp_path / "SMALL.FOREST")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SMALL.FOREST", "SMALL.h"]
+    assert ec.load(tmp_path / "SMALL.FOREST").forest == ec.read(files / "model.json")
+
+
+def test_a_folder_is_no_table(files, tmp_path):
+    assert "is a directory; expected a table (.csv or .parquet)" in refusal(
+        "predict", files / "model.json", "--data", tmp_path
+    )
+
+
+def test_the_suffix_of_a_table_may_be_in_capitals(files, tmp_path):
+    (tmp_path / "TEST.CSV").write_bytes((files / "test.csv").read_bytes())
+    expected = run(
+        "predict", files / "model.json", "--data", files / "test.csv", "--target-column", "sold"
+    ).stdout
+    assert (
+        run(
+            "predict", files / "model.json", "--data", tmp_path / "TEST.CSV", "--target-column", "sold"
+        ).stdout
+        == expected
+    )
+
+
 @pytest.mark.parametrize("name", ["model.json", "model.ubj", "model.txt", "model.skops"])
 def test_inspect_tells_what_a_file_holds(files, name):
     facts = json.loads(run("inspect", files / name, "--json").stdout)

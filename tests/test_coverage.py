@@ -1,6 +1,7 @@
 """docs/coverage.md says what is found by training and reading, and what it calls exact is compared with the model's own library."""
 
 import difflib
+from dataclasses import replace
 
 import coverage_table
 import hard_rows
@@ -11,6 +12,7 @@ import pytest
 import source_answers
 from coverage_table import Cell, Row
 
+from ensemble_compress import predict
 from ensemble_compress.nodes import set_codes
 
 ROWS = coverage_table.rows_of()
@@ -21,7 +23,6 @@ def proven_rows(row: Row, cell: Cell) -> np.ndarray:
         cell.forest,
         cell.task.X,
         cell.task.categorical,
-        not_whole=source_answers.compared_fractions(row.kind, cell.task),
         accepts=source_answers.acceptance(row.kind, cell.task),
     )
 
@@ -53,9 +54,10 @@ def holds_the_first_category(cell: Cell) -> bool:
     return any(0 in set_codes(sets, s) for s in range(len(sets.start) - 1))
 
 
-@pytest.mark.parametrize(("library", "kind"), [("LightGBM", "LGBM"), ("scikit-learn", "Hist")])
-def test_fractions_in_a_column_of_categories_differ_as_the_page_says(library: str, kind: str) -> None:
-    """LightGBM's only between -1 and 0, where category 0 is in a set. What is mended has to leave the page."""
+@pytest.mark.parametrize(
+    ("library", "kind"), [("LightGBM", "LGBM"), ("scikit-learn", "Hist"), ("XGBoost", "XGB")]
+)
+def test_each_library_has_a_rule_of_its_own_for_fractions_of_categories(library: str, kind: str) -> None:
     row, cell = next(
         (row, cell)
         for row in coverage_table.rows_of(library)
@@ -63,13 +65,14 @@ def test_fractions_in_a_column_of_categories_differ_as_the_page_says(library: st
         for cell in row.exact_cells
         if holds_the_first_category(cell)
     )
-    hard = hard_rows.make_rows(cell.forest, cell.task.X, cell.task.categorical, not_whole="any")
+    hard = proven_rows(row, cell)
     answers = source_answers.ask(row.kind, cell.task, cell.model, hard)
-    differs = (answers.leaves != cell.forest.apply(hard)).any(axis=1)
-    codes = hard[differs][:, list(cell.task.categorical)]
-    assert differs.any()
-    between = (codes > -1) & (codes < 0) if kind == "LGBM" else codes != np.floor(codes)
-    assert between.any(axis=1).all()
+    taken = hard[answers.accepted]
+    fits = {
+        rule: (answers.leaves == replace(cell.forest, category_rule=rule).apply(taken)).all()
+        for rule in predict.CATEGORY_RULES
+    }
+    assert fits == {rule: rule == cell.forest.category_rule for rule in predict.CATEGORY_RULES}
 
 
 def test_the_page_says_what_was_found() -> None:
@@ -98,10 +101,10 @@ def test_the_page_holds_every_library_and_both_answers() -> None:
         ),
         ("CatBoostClassifier, text features", "has text features, which cannot be read"),
         ("BaggingClassifier, of random forests", "fit one RandomForestClassifier of all the trees"),
-        ("LGBMClassifier, sigmoid=3", "sigmoid:3 scales the margin before the link"),
+        ("LGBMClassifier, sigmoid=0.7", "exact"),
         ("XGBClassifier, missing=0", "a forest knows only NaN: fit it with missing=np.nan"),
         ("Model, from IsolationForest", "pass the scikit-learn model that it was made from"),
-        ("Model, from LGBMClassifier, sigmoid=3", "sigmoid_alpha is 3"),
+        ("Model, from LGBMClassifier, sigmoid=0.7", "exact"),
         ("Model, from XGBClassifier", "tells several labels a row"),
         ("Model, built with a test for equality", "make it a categorical test, or two tests with <= and <"),
         ("TransformedTargetRegressor", "pass its regressor_, and transform the predictions yourself"),

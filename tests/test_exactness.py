@@ -23,11 +23,8 @@ READ = [row for row in ROWS if row.exact_cells]
 def richest(row: Row) -> tuple[Forest, np.ndarray]:
     """The last model of a line that is read, and hard rows for it with the oracle's share in front."""
     cell = row.exact_cells[-1]
-    fractions = source_answers.compared_fractions(row.kind, cell.task)
     accepts = source_answers.acceptance(row.kind, cell.task)
-    rows = hard_rows.make_rows(
-        cell.forest, cell.task.X, cell.task.categorical, not_whole=fractions, accepts=accepts
-    )
+    rows = hard_rows.make_rows(cell.forest, cell.task.X, cell.task.categorical, accepts=accepts)
     return cell.forest, np.random.default_rng(1).permutation(rows)
 
 
@@ -78,7 +75,7 @@ def case() -> tuple:
     """(row, cell, hard rows, what the library says of them)."""
     row = next(row for row in ROWS if row.kind.name == "LGBMClassifier")
     cell = row.exact_cells[-1]
-    rows = hard_rows.make_rows(cell.forest, cell.task.X, cell.task.categorical, not_whole="none")
+    rows = hard_rows.make_rows(cell.forest, cell.task.X, cell.task.categorical)
     return row, cell, rows, source_answers.ask(row.kind, cell.task, cell.model, rows)
 
 
@@ -110,7 +107,7 @@ def test_a_leaf_moved_by_one_float_and_another_link_are_found(case: tuple) -> No
     ):
         proof.compare_with_source(row.kind, answers, moved, rows)
     with pytest.raises(proof.WrongAnswerError, match=re.escape("predictions differ by")):
-        proof.compare_with_source(row.kind, answers, replace(cell.forest, link="sigmoid2"), rows)
+        proof.compare_with_source(row.kind, answers, replace(cell.forest, link_scale=1.01), rows)
 
 
 @pytest.mark.parametrize("task", ["binary", "multi-class"])
@@ -126,7 +123,7 @@ def test_a_leaf_moved_by_one_float_and_another_link_are_found(case: tuple) -> No
 def test_labels_of_the_other_classes_are_found(name: str, task: str) -> None:
     row = next(row for row in READ if (row.kind.name, row.task) == (name, task))
     cell = row.exact_cells[0]
-    rows = hard_rows.make_rows(cell.forest, cell.task.X, not_whole="none", n_rows=1000)
+    rows = hard_rows.make_rows(cell.forest, cell.task.X, n_rows=1000)
     answers = source_answers.ask(row.kind, cell.task, cell.model, rows)
     wrong = replace(cell.forest, classes=cell.forest.classes[::-1].copy())
     with pytest.raises(proof.WrongAnswerError, match=r"labels differ on \d+ of \d+ rows"):

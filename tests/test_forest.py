@@ -74,7 +74,16 @@ FAULTS = [
     ({"divisor": np.nan}, "divisor must be finite and positive"),
     (
         {"link": "probit"},
-        "link must be one of identity, sigmoid, sigmoid2, softmax, exp, softplus, signed_square, step, samme, isolation",
+        "link must be one of identity, sigmoid, softmax, exp, softplus, signed_square, step, samme, isolation",
+    ),
+    ({"link_scale": 2.0}, "link_scale must be finite and positive, and 1 but for a sigmoid"),
+    ({"link": "sigmoid", "link_scale": 0.0}, "link_scale must be finite and positive"),
+    ({"link": "sigmoid", "link_scale": np.nan}, "link_scale must be finite and positive"),
+    ({"link": "sigmoid", "link_scale": np.inf}, "link_scale must be finite and positive"),
+    ({"category_rule": "round"}, "category_rule must be one of floor, truncate, exact"),
+    (
+        broken_nodes(feature=[1, -1, 1, -1, -1, -1]) | {"category_rule": "exact"},
+        "column 1 is tested as a number and as a category; only category_rule 'floor' allows that",
     ),
     ({"tie_class": 2}, "tie_class must be 0 or 1"),
     ({"x_dtype": "float16"}, "x_dtype must be float32 or float64"),
@@ -365,7 +374,7 @@ def test_predictions_are_the_link_of_the_margin(data: st.DataObject) -> None:
     rows = data.draw(rows_for(forest))
     margins = oracle.margins(forest, rows)
     with np.errstate(over="ignore"):
-        links = [oracle.link(forest.link, m) for m in margins.tolist()]
+        links = [oracle.link(forest.link, m, forest.link_scale) for m in margins.tolist()]
         expected = np.array(links).reshape(margins.shape).astype(margins.dtype)
     expected = expected[:, 0] if forest.n_outputs == 1 else expected
     # The links themselves round differently: a few units in the last place, and denormals.
@@ -388,7 +397,7 @@ def test_a_classifier_answers_labels_and_probabilities(data: st.DataObject) -> N
         assert (probabilities >= 0).all()
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=3e-6)
         return
-    linked = [oracle.link(forest.link, m) for m in margins.tolist()]
+    linked = [oracle.link(forest.link, m, forest.link_scale) for m in margins.tolist()]
     if forest.n_outputs == 1:
         linked = [[1 - p, p] for (p,) in linked]
     with np.errstate(over="ignore"):
@@ -425,6 +434,7 @@ def test_repr_says_what_it_is() -> None:
     expected = "Forest(2 trees, 6 nodes, 4 leaves, 2 features, 1 output(s), link='identity')"
     assert repr(two_trees()) == expected
     assert "2 features, 2 classes, link='sigmoid'" in repr(two_trees(classes=np.arange(2), link="sigmoid"))
+    assert "link='sigmoid of 0.7 times the margin'" in repr(two_trees(link="sigmoid", link_scale=0.7))
 
 
 def test_to_text_has_a_line_a_node() -> None:

@@ -51,6 +51,15 @@ def test_labels_of_python_strings_come_back_as_numpy_strings(tmp_path: Path) -> 
     assert loaded.classes.dtype == "<U2"
 
 
+def test_a_label_that_the_file_would_shorten_is_refused(tmp_path: Path) -> None:
+    forest = small_forest(classes=np.array(["a", "a\0"], object))
+    with pytest.raises(
+        UnsupportedModelError, match=r"a class label of \['a', 'a\\x00'\] ends in NUL, which a file"
+    ):
+        save_forest(forest, tmp_path / "model.forest")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_and_categories_come_back(tmp_path: Path) -> None:
     forest = small_forest(feature_names=("colour",), categories=(("red", 2, None, 0.5),))
     save_forest(forest, tmp_path / "model.forest")
@@ -128,7 +137,7 @@ def test_a_foreign_zip_is_refused(saved: Path) -> None:
 
 def test_a_later_protocol_is_refused(saved: Path) -> None:
     change(saved, "header.json", json.dumps({"format": forest_file.FORMAT, "protocol": 9}).encode())
-    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 2: a later version .* upgrade"):
+    with pytest.raises(ModelFileError, match=r"has protocol 9; expected 1 to 3: a later version .* upgrade"):
         load_forest(saved)
 
 
@@ -136,6 +145,13 @@ def test_files_of_the_first_protocol_are_read() -> None:
     forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_1.forest")
     assert forest == small_forest()
     assert (forest.tie_class, metadata) == (0, {"made": "by protocol 1"})
+
+
+def test_files_of_the_second_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_2.forest")
+    said = {"link": "sigmoid", "link_scale": 2.0, "tie_class": 1, "bias_last": True, "levels_as_codes": False}
+    assert forest == small_forest(classes=np.array(["no", "yes"]), **said)
+    assert metadata == {"made": "by protocol 2"}
 
 
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:

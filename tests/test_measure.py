@@ -10,6 +10,7 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from test_writer_c import small_forest
 
 from ensemble_compress import measure
 from ensemble_compress.forest import Forest
@@ -137,6 +138,18 @@ def test_agreement_counts_equal_labels_and_the_largest_differences():
         "mean_difference": (0.1 + 0.7) / 4,
     }
     assert actual == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tie_class", [0, 1])
+def test_equal_probabilities_from_elsewhere_are_decided_as_the_forest_decides(tie_class):
+    forest = small_forest(link="sigmoid", tie_class=tie_class)
+    answers = np.array([[0.5, 0.5], [0.6, 0.4], [0.4, 0.6]])
+    assert measure.codes_of(forest, np.full((3, 1), 9.0), answers).tolist() == [tie_class, 0, 1]
+    found = measure.agreement(forest, forest, *[np.zeros((3, 1))] * 2, answers, answers[[0, 2, 2]])
+    assert found["equal_labels"] == pytest.approx(2 / 3)
+    third = np.array([[0.4, 0.4, 0.2]])
+    three = small_forest(classes=np.arange(3), bias=[0.0] * 3, values=np.eye(3)[:2], tree_output=[-1])
+    assert measure.codes_of(three, np.zeros((1, 3)), third).tolist() == [0]
 
 
 def test_agreement_of_regression_models_has_no_labels():

@@ -1,5 +1,6 @@
 """The door for rows, the split over threads, and the links."""
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from test_forest import two_trees
+from test_writer_c import CATEGORY_NUMBERS
 
 from ensemble_compress import predict
 from ensemble_compress.errors import InputError
@@ -193,6 +195,35 @@ def test_a_package_without_pandas_never_imports_it() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[[1.0, 2.0]]\n"
+
+
+# -- categories -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", predict.CATEGORY_RULES)
+def test_fractions_of_categories_become_what_the_rule_makes_of_them(rule: str, dtype: str) -> None:
+    given = np.repeat(np.array([CATEGORY_NUMBERS], dtype).T, 2, axis=1)
+    before = given.copy()
+    found = predict.as_codes(given, np.array([1]), rule)
+    np.testing.assert_array_equal(before, given)
+    np.testing.assert_array_equal(before[:, 0], found[:, 0])
+    assert found.dtype == dtype
+    for x, code in zip(CATEGORY_NUMBERS, found[:, 1].tolist(), strict=True):
+        if math.isnan(x) or math.isinf(x):
+            assert str(x) == str(code)
+        else:
+            expected, actual = (oracle.code_of(r, number) for r, number in ((rule, x), ("floor", code)))
+            # All that is no category is as good as -1.
+            known = set(range(34))
+            assert (expected if expected in known else -1) == (actual if actual in known else -1)
+
+
+def test_rows_of_whole_categories_are_not_copied() -> None:
+    rows = np.array([[0.5, 3.0], [0.5, np.nan], [-0.5, -4.0]])
+    for rule in predict.CATEGORY_RULES:
+        assert predict.as_codes(rows, np.array([1]), rule) is rows
+    assert predict.as_codes(rows, np.array([], int), "exact") is rows
 
 
 # -- links ------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_the_loss_of_a_booster_is_taken_to_second_order(name: str) -> None:
     margin = forest.margin(data.X).astype(float)
     p = forest.predict_proba(data.X)[:, -forest.n_outputs :].astype(float)
     # The loss in one margin m, labels t: slope p - t, bend p (1 - p); of the link sigmoid(2 m) twice and four times that.
-    factor = 2 if forest.link == "sigmoid2" else 1
+    factor = forest.link_scale
     bend = np.maximum((2 if forest.link == "softmax" else 1) * p * (1 - p), 0.01)
     response = margin + (wanted - p) / bend / factor - forest.bias
     order = PruneTrees(mix=0).order(forest, data)
@@ -243,3 +243,16 @@ def test_the_trees_keep_their_order() -> None:
     forest, data, _ = problem("random forest gaps")
     kept = np.sort(PruneTrees().order(forest, data)[:3])
     assert_array_equal(forest.take(kept).nodes.threshold, PruneTrees(n_trees=3)(forest, data).nodes.threshold)
+
+
+@pytest.mark.parametrize("method", ["nnls", "l1", "contribution"])
+def test_huge_leaves_are_chosen_as_small_ones_are(method: str) -> None:
+    forest = zoo.forest("boosting squared_error")
+    X = zoo.rows("boosting squared_error")[:150]
+    factor = 2.0**900
+    huge = replace(forest, values=forest.values * factor, bias=forest.bias * factor)
+    expected, actual = (
+        PruneTrees(n_trees=3, method=method, mix=1)(f, Data(f.rows(X)))
+        for f in (forest, huge)  # type: ignore[arg-type]
+    )
+    assert_allclose(actual.margin(X), expected.margin(X) * factor, rtol=1e-6)

@@ -614,3 +614,11 @@ def test_real_rows_end_in_the_same_leaves(name: str, policy: str) -> None:
     np.testing.assert_array_equal(model.calc_leaf_indexes(X), forest.apply(X))
     expected = model.predict(X, prediction_type="RawFormulaVal").reshape(len(X), -1)
     np.testing.assert_array_equal(expected, forest.margin(X))
+
+
+def test_a_column_without_a_name_takes_no_other_name_away() -> None:
+    frame = pd.DataFrame({"": [0.0, 1.0, 2.0, 3.0], "pay": [3.0, 1.0, 4.0, 1.0]})
+    model = cb.CatBoostRegressor(iterations=3, verbose=0, allow_writing_files=False, thread_count=1)
+    model.fit(frame, [0.0, 5.0, 1.0, 7.0])
+    assert read(model).feature_names == ("", "pay")
+    np.testing.assert_array_equal(model.predict(frame), read(model).predict(frame[["pay", ""]]))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import zoo
 
-from ensemble_compress.errors import UnsupportedModelError
+from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.readers import read
 
 NAMES = zoo.names("lightgbm")
@@ -187,14 +187,6 @@ def _gradient(y: Any, margin: Any) -> Any:
             "tree 1: a linear model in its leaves .* fit with linear_tree=False",
         ),
         (
-            lambda: _fit(lgb.LGBMClassifier, "binary", sigmoid=0.5),
-            "sigmoid:0.5 scales the margin .* fit with sigmoid=1 or sigmoid=2",
-        ),
-        (
-            lambda: _fit(lgb.LGBMClassifier, "multiclass", objective="multiclassova", sigmoid=3),
-            "sigmoid:3 scales the margin .* fit with sigmoid=1 or sigmoid=2",
-        ),
-        (
             lambda: _fit(lgb.LGBMClassifier, "binary", objective="poisson"),
             "LGBMClassifier: a classifier with the objective 'poisson' .* fit it with one of binary, multiclass, ",
         ),
@@ -209,6 +201,28 @@ def test_what_cannot_be_read_is_refused_by_name(make: Any, text: str) -> None:
     model = make()
     with pytest.raises(UnsupportedModelError, match=text):
         read(model)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", ""])
+def test_a_scale_that_is_none_is_damage(text: str, tmp_path: Path) -> None:
+    whole = zoo.trained("lgb sigmoid of 0.7").booster_.model_to_string()
+    (tmp_path / "model.txt").write_text(whole.replace("sigmoid:0.7", f"sigmoid:{text}"))
+    with pytest.raises(ModelFileError, match=f"the objective has sigmoid:{text}; expected a number above 0"):
+        read(tmp_path / "model.txt")
+
+
+def test_a_scale_that_the_text_cuts_off_is_refused_while_lightgbm_uses_all_of_it() -> None:
+    X, y = zoo.data("text")
+    options = {**zoo.QUIET, "objective": "binary", "sigmoid": 1 / 3}
+    data = lgb.Dataset(X, y == y[0])
+    kept = lgb.train(options, data, 3, keep_training_booster=True)
+    with pytest.raises(UnsupportedModelError, match=r"sigmoid=0\.33333333\d+, and .* as 0\.333333; read the"):
+        read(kept)
+    saved = lgb.Booster(model_str=kept.model_to_string())
+    assert np.abs(saved.predict(X) - kept.predict(X)).max() > 1e-8
+    np.testing.assert_allclose(saved.predict(X), read(saved).predict_proba(X)[:, 1], rtol=1e-13)
+    reloaded = lgb.train(options, data, 3)
+    np.testing.assert_allclose(reloaded.predict(X), read(reloaded).predict_proba(X)[:, 1], rtol=1e-13)
 
 
 def test_a_regression_on_a_function_of_the_users_gives_margins() -> None:

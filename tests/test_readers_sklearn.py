@@ -314,3 +314,12 @@ def test_real_rows_end_in_the_same_leaves(name: str) -> None:
     np.testing.assert_array_equal(model.predict_proba(X), forest.predict_proba(X))
     boosted = ensemble.HistGradientBoostingClassifier(max_iter=5).fit(X_train, y_train)
     np.testing.assert_array_equal(boosted._raw_predict(X), read(boosted).margin(X))
+
+
+def test_labels_that_end_in_nul_stay_apart() -> None:
+    labels = np.array(["a", "a\0"], object)
+    model = tree.DecisionTreeClassifier().fit([[0.0], [1.0]], labels)
+    forest = read(model)
+    assert (
+        forest.predict([[0.0], [1.0]]).tolist() == labels.tolist() == model.predict([[0.0], [1.0]]).tolist()
+    )

@@ -108,7 +108,7 @@ def test_a_damaged_byte_of_a_trained_model_gives_a_forest_or_an_error_of_ours(
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"tree\nversion=v4\n" + bytes(40), "model.tl is no checkpoint of Treelite: it begins with 74 72 65 65"),
+        (b"trees\nversion=v4\n" + bytes(40), "model.tl is no checkpoint of Treelite: it begins with 74 72 65 65"),
         (START.pack(3, 9, 1, 2, 2, 1), r"model.tl: written by Treelite 3.9.1; expected version 4: load it with Treelite 4"),
         (START.pack(5, 0, 0, 2, 2, 1), r"model.tl: written by Treelite 5.0.0; expected version 4"),
         (START.pack(4, 8, 1, 1, 1, 1), r"model.tl: thresholds and leaves have the types 1 and 1; expected 2 or 3 twice"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,8 @@ from strategies import forests, hard_rows
 from ensemble_compress import emulate, sizes
 from ensemble_compress.errors import InputError, ParameterError, ToolchainError, UnsupportedModelError
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import Nodes
+from ensemble_compress.nodes import Nodes, make_sets
+from ensemble_compress.predict import CATEGORY_RULES
 from ensemble_compress.readers import read
 from ensemble_compress.writers import export_forest
 from ensemble_compress.writers.c import to_c, write_c
@@ -64,6 +66,23 @@ def check_together(models: Sequence[Forest], optimize: sizes.Optimize, options: 
 @pytest.mark.parametrize("optimize", ["size", "speed"])
 def test_any_forest_answers_as_python_does_on_hard_rows(optimize: sizes.Optimize) -> None:
     check_together(draw_forests(80, forests()), optimize, ("-O1", *WARNINGS))
+
+
+@pytest.mark.parametrize("optimize", ["size", "speed"])
+@pytest.mark.parametrize("rule", CATEGORY_RULES)
+def test_the_code_itself_knows_the_rule_of_categories(rule: str, optimize: sizes.Optimize) -> None:
+    """`Forest.rows` rewrites fractions, so the program must be given the numbers as they are."""
+    forest = category_forest(rule)
+    expected = [[1.0 if oracle.goes_left(forest, 0, x) else -1.0] for x in CATEGORY_NUMBERS]
+    rows = np.array(CATEGORY_NUMBERS, np.float32)[:, None]
+    text = to_c(forest, name="m", optimize=optimize)["m.h"]
+    answers = emulate.run_headers({"m": (forest, text, rows)}, ("-O1", *WARNINGS))
+    np.testing.assert_array_equal(np.array(expected) > 0, answers["m"].scores > 0)
+    assert {
+        "floor": "category below it",
+        "truncate": "-0.5 and 0.5 are category 0",
+        "exact": "is no category",
+    }[rule] in text
 
 
 def test_undefined_behaviour_is_nowhere() -> None:
@@ -150,6 +169,36 @@ def test_thresholds_that_an_integer_type_cannot_hold_are_refused() -> None:
         UnsupportedModelError, match=r"threshold 500000 of feature 0 is outside int16_t .* float_input=True"
     ):
         to_c(forest, float_input=False)
+
+
+CATEGORY_NUMBERS = (
+    *(0.0, -0.0, 1.0, 2.0, 33.0, 40.0, -1.0, -2.0, 0.5, 0.999, 1.5, 2.5, 33.25, 39.999, 31.5, 32.5),
+    *(
+        -0.5,
+        -0.999,
+        -1.5,
+        1e-40,
+        -1e-40,
+        8388607.5,
+        16777216.0,
+        3e9,
+        -3e9,
+        1e30,
+        -1e30,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ),
+)
+
+
+def category_forest(rule: str, **others: Any) -> Forest:
+    """Categories 0, 2 and 33 go to the leaf 1, all else to -1."""
+    nodes = small_forest().nodes._replace(
+        threshold=np.zeros(3), category_set=np.array([0, -1, -1]), leaf=np.array([-1, 1, 0])
+    )
+    fields = {"nodes": nodes, "category_sets": make_sets([[0, 2, 33]]), "category_rule": rule}
+    return small_forest(**fields | others)
 
 
 def small_forest(**others: Any) -> Forest:

@@ -5,13 +5,16 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 from strategies import forests, hard_rows
-from test_writer_c import draw_forests, small_forest
+from test_writer_c import CATEGORY_NUMBERS, category_forest, draw_forests, small_forest
 
 from ensemble_compress.errors import InputError, ModelFileError, ToolchainError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import make_sets
+from ensemble_compress.predict import CATEGORY_RULES
 from ensemble_compress.readers import read
 from ensemble_compress.writers import shared_library
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
@@ -27,6 +30,21 @@ def test_margins_are_the_forests_to_the_bit(tmp_path: Path) -> None:
             expected, actual = forest.margin(rows), library.margin(rows)
             assert expected.dtype == actual.dtype
             assert expected.tobytes() == actual.tobytes(), repr(forest)
+
+
+@pytest.mark.parametrize("x_dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", CATEGORY_RULES)
+def test_the_library_itself_knows_the_rule_of_categories(tmp_path: Path, rule: str, x_dtype: str) -> None:
+    forest = category_forest(rule, x_dtype=x_dtype)
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    rows = np.array(CATEGORY_NUMBERS)[:, None]
+    np.testing.assert_array_equal(oracle.margins(forest, rows), library.margin(rows))
+
+
+def test_the_empty_set_holds_nothing_in_the_library(tmp_path: Path) -> None:
+    forest = category_forest("truncate", category_sets=make_sets([[]]))
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    assert library.margin([[-0.5], [0.0]]).tolist() == [[-1.0], [-1.0]]
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,7 @@ def _read_document(
         bias=np.broadcast_to(bias, (n_outputs,)).copy(),
         where=document.where,
         bias_last=bool(bias.any()),
+        category_rule="exact",
         link="identity" if is_ranker else LOSSES[loss],
         classes=None if is_ranker else _labels_of(information, loss, n_outputs),
         feature_names=features.names,

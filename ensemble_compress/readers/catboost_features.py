@@ -165,7 +165,7 @@ def _names_of(section: Section, features: list[Section]) -> tuple[str, ...] | No
     names = [""] * len(columns)
     for column, feature in zip(columns, features, strict=True):
         names[column] = feature.text("feature_id") if "feature_id" in feature else ""
-    return tuple(names) if names and all(names) else None
+    return tuple(names) if any(names) else None
 
 
 def _read_numeric(feature: Section) -> Numeric:

@@ -17,6 +17,7 @@ from ensemble_compress.errors import (
     UnsupportedModelError,
     in_short,
 )
+from ensemble_compress.file_kinds import describe_mismatch
 from ensemble_compress.readers.treelite_checkpoint import HEAD_BYTES, is_checkpoint
 
 PATH_SUFFIXES = (".json", ".ubj", ".txt", ".cbm")
@@ -81,6 +82,11 @@ def load_model(path: Any, trust_pickle: bool = False) -> Any:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if path.exists() and path.is_dir():
+        raise ModelFileError(f"{path}: expected a model file, found a directory")
+    mismatch = describe_mismatch(path) if path.is_file() and suffix not in PICKLE_SUFFIXES else None
+    if mismatch is not None and suffix != ".forest":
+        raise ModelFileError(f"{path.name}: {mismatch}")
     if is_treelite(path):
         _size_of(path)
         return path

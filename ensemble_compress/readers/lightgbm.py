@@ -6,8 +6,6 @@ sum of the trees in float64; a random forest (`boosting="rf"`) divides it by the
 
 Labels are those of the margins. LightGBM's wrapper compares probabilities, where margins that differ by less than their
 rounding are a tie, which goes to the first class.
-
-A number strictly between -1 and 0 in a column of categories is in no set; LightGBM takes it for category 0.
 """
 
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import as_texts
 from ensemble_compress.readers.assemble import assemble
 from ensemble_compress.readers.files import read_bytes
 from ensemble_compress.readers.kinds import ask_fitted, find_base, refuse_subclass_answers
@@ -82,7 +81,9 @@ def read(model: Any) -> Forest:
     refuse_subclass_answers(model, "lightgbm")
     name = type(model).__name__
     if find_base(model, "lightgbm", ("LGBMModel",)) is None:
-        return _read_model(parse(model.model_to_string(), name), None)
+        forest = _read_model(parse(model.model_to_string(), name), None)
+        _refuse_lost_digits(model, forest)
+        return forest
     _refuse_early_stop(model)
     booster, labels = ask_fitted(model, lambda wrapper: wrapper.booster_), _labels_of(model)
     return _read_model(parse(booster.model_to_string(), name), labels)
@@ -105,6 +106,17 @@ def _refuse_early_stop(model: Any) -> None:
         )
 
 
+def _refuse_lost_digits(booster: Any, forest: Forest) -> None:
+    """A booster that can still be trained multiplies by the number that it was given, of which its text has six digits."""
+    given = float((getattr(booster, "params", None) or {}).get("sigmoid", forest.link_scale))
+    is_in_training = getattr(booster, "train_set", None) is not None
+    if forest.link == "sigmoid" and is_in_training and given != forest.link_scale:
+        raise UnsupportedModelError(
+            f"this Booster was trained with sigmoid={given!r}, and LightGBM writes it down as {forest.link_scale!r}; read the"
+            " model as it is saved, lightgbm.Booster(model_str=booster.model_to_string())"
+        )
+
+
 def _labels_of(model: Any) -> NDArray[Any]:
     """The labels of a classifier; none, as an empty array, of any other wrapper."""
     if find_base(model, "lightgbm", ("LGBMClassifier",)) is None:
@@ -115,14 +127,14 @@ def _labels_of(model: Any) -> NDArray[Any]:
             " labels; fit it with a named objective, or pass model.booster_ to read it as a regression"
         )
     labels = np.asarray(model.classes_)
-    return labels.astype(str) if labels.dtype == object else labels
+    return as_texts(labels) if labels.dtype == object else labels
 
 
 def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
     n_outputs = model.count("num_tree_per_iteration")
     n_features = model.count("max_feature_idx") + 1
     objective = model.header.get("objective", "").split()
-    link = _link_of(objective, model.where)
+    link, link_scale = _link_of(objective, model), _scale_of(objective, model)
     if not 1 <= n_outputs <= max(1, len(model.trees)) or len(model.trees) % n_outputs:
         raise model.error(
             f"{len(model.trees)} trees do not make iterations of {n_outputs} (num_tree_per_iteration)"
@@ -131,39 +143,48 @@ def _read_model(model: Model, labels: NDArray[Any] | None) -> Forest:
     averages = "average_output" in model.header
     classes = _classes_of(objective, labels, n_outputs, model)
     if classes is not None and len(classes) == n_outputs == 1:
-        link = "softmax"  # a classifier that has seen one class: it is certain
+        link, link_scale = "softmax", 1.0  # a classifier that has seen one class: it is certain
     return assemble(
         trees,
         n_features=n_features,
         bias=np.zeros(n_outputs),
         where=model.where,
         link=link,
+        link_scale=link_scale,
         divisor=float(max(1, len(trees) // n_outputs)) if averages else 1.0,
         x_dtype="float64",
+        category_rule="truncate",
         classes=classes,
         feature_names=_names_of(model, n_features),
         categories=_levels_of(model, n_features),
     )
 
 
-def _link_of(objective: list[str], where: str) -> str:
+def _link_of(objective: list[str], model: Model) -> str:
     if not objective or objective[0] == "custom":
         return "identity"
     name, *options = objective
     if name not in OBJECTIVES:
         raise UnsupportedModelError(
-            f"{where}: the objective {name[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
+            f"{model.where}: the objective {name[:40]!r} cannot be read; expected one of {', '.join(OBJECTIVES)}"
         )
     if "sqrt" in options:
         return "signed_square"
-    scales = [option for option in options if option.startswith("sigmoid:") and option != "sigmoid:1"]
-    if scales == ["sigmoid:2"]:
-        return "sigmoid2"
-    if scales:
-        raise UnsupportedModelError(
-            f"{where}: {scales[0]} scales the margin before the link, which cannot be read; fit with sigmoid=1 or sigmoid=2"
-        )
     return OBJECTIVES[name]
+
+
+def _scale_of(objective: list[str], model: Model) -> float:
+    """What the objective multiplies the margin by, as far as the text tells it: to six digits."""
+    texts = [option.removeprefix("sigmoid:") for option in objective[1:] if option.startswith("sigmoid:")]
+    if not texts or OBJECTIVES[objective[0]] != "sigmoid":
+        return 1.0
+    try:
+        scale = float(texts[-1])
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale < np.inf:
+        raise model.error(f"the objective has sigmoid:{texts[-1][:20]}; expected a number above 0")
+    return scale
 
 
 def _classes_of(

@@ -5,8 +5,8 @@ the end of the range where the rows split. What a missing value does depends on 
 where the default says, with None it counts as 0. With the type Zero, 0 counts as missing too; where 0 would go the
 other way without that, one threshold doesn't say it, and `lightgbm_zero` takes several.
 
-The code of a category is x rounded towards zero, so for LightGBM a number between -1 and 0 is category 0; for a forest
-no number below 0 is a category. Nothing else in a categorical column is told apart: NaN, negative numbers and codes
+The code of a category is x rounded towards zero, so a number between -1 and 0 is category 0 (`Forest.category_rule`).
+Nothing else in a categorical column is told apart: NaN, negative numbers and codes
 beyond the set go right.
 """
 

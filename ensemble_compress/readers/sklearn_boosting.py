@@ -17,12 +17,13 @@ from ensemble_compress.readers.assemble import Tree, assemble
 from ensemble_compress.readers.sklearn_trees import labels_of, names_of, to_tree
 
 LINKS = {
-    "IdentityLink": "identity",
-    "LogLink": "exp",
-    "LogitLink": "sigmoid",
-    "HalfLogitLink": "sigmoid2",
-    "MultinomialLogit": "softmax",
+    "IdentityLink": ("identity", 1.0),
+    "LogLink": ("exp", 1.0),
+    "LogitLink": ("sigmoid", 1.0),
+    "HalfLogitLink": ("sigmoid", 2.0),
+    "MultinomialLogit": ("softmax", 1.0),
 }
+"""The link of each of scikit-learn's, and its scale."""
 CONSTANT_STRATEGIES = ("prior", "most_frequent", "uniform", "constant", "mean", "median", "quantile")
 MAX_CODE = 65535
 """The largest raw category that keeps its own number as code: a set takes a bit for each code below its largest."""
@@ -58,12 +59,11 @@ def read_hist_gradient_boosting(model: Any) -> Forest:
     Notes
     -----
     A category that the model hasn't seen goes where missing values go, as in scikit-learn. Where the raw categories
-    are whole numbers from 0 to 65535 they are the codes. A number between two categories counts as the lower one
-    here and as unseen in scikit-learn.
+    are whole numbers from 0 to 65535 they are the codes.
     """
     columns = np.arange(model.n_features_in_)
     codes: dict[int, list[int]] = {}
-    others: dict[str, Any] = {}
+    others: dict[str, Any] = {"category_rule": "exact"}
     if model._preprocessor is not None:
         is_categorical = np.asarray(model.is_categorical_)
         columns = np.concatenate([np.flatnonzero(is_categorical), np.flatnonzero(~is_categorical)])
@@ -91,7 +91,8 @@ def _assemble(model: Any, trees: list[Tree], bias: NDArray[np.float64], **others
         bias=bias,
         where=name,
         levels_as_codes=False,
-        link=LINKS[link],
+        link=LINKS[link][0],
+        link_scale=LINKS[link][1],
         classes=labels_of(model) if hasattr(model, "classes_") else None,
         feature_names=names_of(model),
         **others,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import as_texts
 from ensemble_compress.readers.assemble import Tree, assemble
 
 
@@ -107,7 +108,7 @@ def labels_of(model: Any) -> NDArray[Any]:
     if labels.dtype != object:
         return labels
     if all(isinstance(label, str) for label in labels):
-        return labels.astype(str)
+        return as_texts(labels)
     raise UnsupportedModelError(
         f"{type(model).__name__} has class labels of mixed types, {labels[:3].tolist()}...;"
         " expected numbers, booleans or strings: fit it on such labels"

@@ -38,15 +38,16 @@ POSTPROCESSORS = {
 }
 """The link of each postprocessor."""
 
-PROBABILITIES = ("sigmoid", "sigmoid2", "step")
+PROBABILITIES = ("sigmoid", "step")
 """The links that make a single output the probability of the second class."""
 
 OVER_CLASSES = ("identity", "identity_multiclass", "multiclass_ova", "softmax")
 """The postprocessors that GTIL applies to every class; the others change only the first."""
 
-SIGMOIDS = {1.0: "sigmoid", 2.0: "sigmoid2"}
 FREE_WORDS = 1 << 22
-"""Words of 32 bits that the sets of categories may take besides as many as the checkpoint has bytes."""
+"""Words of 32 bits that the sets of categories may take besides as many as the checkpoint has bytes, and no more than
+`WORDS_A_BYTE` for each of its bytes: the one code of a set takes as many as it is large."""
+WORDS_A_BYTE = 256
 
 
 def accepts(model: Any) -> bool:
@@ -104,6 +105,7 @@ def _read_checkpoint(checkpoint: Checkpoint) -> Forest:
         bias=bias,
         where=checkpoint.where,
         link=link,
+        link_scale=_scale_of(checkpoint, link),
         divisor=divisor,
         x_dtype=str(checkpoint.dtype),
         classes=_classes_of(task, n_classes, link),
@@ -148,8 +150,8 @@ def _task_of(checkpoint: Checkpoint, n_targets: int) -> int:
 
 
 def _link_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> str:
-    header, where = checkpoint.header, checkpoint.where
-    name = header["postprocessor"].tobytes().decode("ascii", "replace")
+    where = checkpoint.where
+    name = checkpoint.header["postprocessor"].tobytes().decode("ascii", "replace")
     if name not in POSTPROCESSORS:
         raise UnsupportedModelError(
             f"{where}: the postprocessor {name[:40]!r} cannot be read; expected one of {', '.join(POSTPROCESSORS)}"
@@ -160,15 +162,17 @@ def _link_of(checkpoint: Checkpoint, n_targets: int, n_classes: int) -> str:
             " by one, which cannot be read; expected one of "
             + ", ".join(OVER_CLASSES[: 4 if n_classes > 1 else 3])
         )
-    if POSTPROCESSORS[name] != "sigmoid":
-        return POSTPROCESSORS[name]
-    alpha = float(header["sigmoid_alpha"][0])
-    if alpha not in SIGMOIDS:
-        raise UnsupportedModelError(
-            f"{where}: sigmoid_alpha is {alpha:g}, which scales the margin before the link and cannot be read; expected 1"
-            " or 2"
-        )
-    return SIGMOIDS[alpha]
+    return POSTPROCESSORS[name]
+
+
+def _scale_of(checkpoint: Checkpoint, link: str) -> float:
+    """What the postprocessor multiplies the margin by."""
+    if link != "sigmoid":
+        return 1.0
+    alpha = float(checkpoint.header["sigmoid_alpha"][0])
+    if not 0 < alpha < np.inf:
+        raise damaged(checkpoint.where, f"sigmoid_alpha is {alpha:g}; expected a number above 0")
+    return alpha
 
 
 def _classes_of(task: int, n_classes: int, link: str) -> NDArray[Any] | None:
@@ -219,7 +223,8 @@ def _divisor_of(checkpoint: Checkpoint, tree_output: NDArray[np.int32], n_output
 
 
 def _trees_of(checkpoint: Checkpoint, width: int) -> list[Tree]:
-    trees, n_left = [], FREE_WORDS + checkpoint.n_bytes
+    trees = []
+    n_left = min(FREE_WORDS, WORDS_A_BYTE * checkpoint.n_bytes) + checkpoint.n_bytes
     for t, fields in enumerate(checkpoint.trees):
         trees.append(read_tree(fields, width, n_left, f"{checkpoint.where}: tree {t}"))
         n_left -= len(trees[-1].sets.words)

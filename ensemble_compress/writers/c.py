@@ -122,7 +122,7 @@ def write_c(
     forest : Forest
         The forest to export.
     path : str or Path
-        Where to; the suffix decides what.
+        Where to; the suffix decides what, and is written in small letters: to compilers a .C is C++.
     name : str
         What all names in the source begin with; a C identifier.
     float_input : bool
@@ -143,14 +143,15 @@ def write_c(
         The suffix is neither .h nor .c, or an argument is out of its range.
     """
     path = Path(path)
-    if path.suffix not in (".h", ".c"):
+    suffix = path.suffix.lower()
+    if suffix not in (".h", ".c"):
         raise ParameterError(f"the path {str(path)!r} has the suffix {path.suffix!r}; expected '.h' or '.c'")
     texts = to_c(
         forest,
         name=name,
         float_input=float_input,
         optimize=optimize,
-        single_header=path.suffix == ".h",
+        single_header=suffix == ".h",
         input=input,
         file_name=path.stem,
     )
@@ -220,7 +221,7 @@ def _comment(tables: CTables, name: str, file_name: str, single_header: bool) ->
             if layout.fixed.is_exact
             else f", to within {layout.fixed.bound / forest.divisor:.3g} (leaf values are rounded)."
         ),
-        f"The prediction is the link of the margin: {forest.link}."
+        f"The prediction is the link of the margin: {forest.link_text}."
         if forest.link != "identity"
         else "The margin is the prediction.",
         *_input_notes(layout.input, forest),
@@ -243,10 +244,16 @@ def _input_notes(input: str, forest: Forest) -> list[str]:
         return [
             "Rows hold integers; a threshold is rounded down, which decides alike for them. There is no missing value."
         ]
+    fractions = {
+        "floor": "A number counts as the category below it.",
+        "truncate": "A fraction is dropped from a category: -0.5 and 0.5 are category 0.",
+        "exact": "A number with a fraction is no category.",
+    }[forest.category_rule]
     missing = (
         "A missing value is NaN." if forest.handles_nan else "The model has no rule for missing values (NaN)."
     )
-    return ["Rows hold floats; decisions are exact for each of them. " + missing]
+    has_sets = bool((forest.nodes.category_set >= 0).any())
+    return [f"Rows hold floats; decisions are exact for each of them. {missing}", *[fractions] * has_sets]
 
 
 def _layout_notes(tables: CTables, name: str) -> list[str]:

@@ -117,6 +117,8 @@ def _flags(layout: Layout) -> set[str]:
         "float": layout.input == "float",
         "numeric": tests.first_set > 0,
         "sets": tests.first_set < len(tests.feature),
+        "truncate": forest.category_rule == "truncate",
+        "exact": forest.category_rule == "exact",
         "vector": layout.values.stored.shape[1] > 1,
         "classes": n_classes > 0,
         "several": n_outputs > 1,

@@ -2,7 +2,8 @@
 
 Protocol 2 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
 forest and the caller's metadata. Nothing in it is code, sizes are bounded before anything is allocated, and the
-arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`.
+arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`; protocol 2 had no `category_rule`, no `link_scale` but a link `sigmoid2`, and said `bias_last` and
+`levels_as_codes` only where they were not as usual.
 """
 
 import io
@@ -17,22 +18,35 @@ from numpy.typing import NDArray
 
 from ensemble_compress.archive import check_members, read_array_header
 from ensemble_compress.errors import ForestError, ModelFileError, UnsupportedModelError, in_short
+from ensemble_compress.file_kinds import KINDS, find_kind
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import CategorySets, Nodes
+from ensemble_compress.nodes import CategorySets, Nodes, as_texts
 from ensemble_compress.writers.atomic import write_atomically
 
-FORMAT, PROTOCOL = "ensemble_compress forest", 2
+FORMAT, PROTOCOL = "ensemble_compress forest", 3
 SCALARS = (
     "n_features",
     "divisor",
     "link",
+    "link_scale",
+    "category_rule",
     "x_dtype",
     "handles_nan",
     "feature_names",
     "categories",
     "tie_class",
+    "bias_last",
+    "levels_as_codes",
+    "absent_is_missing",
 )
-ADDED_LATER = {"tie_class": 0}
+ADDED_LATER = {
+    "tie_class": 0,
+    "link_scale": 1.0,
+    "category_rule": "floor",
+    "bias_last": False,
+    "levels_as_codes": True,
+    "absent_is_missing": False,
+}
 """What files of earlier protocols mean by saying nothing."""
 ARRAYS = ("tree_start", "tree_output", "values", "bias", "classes")
 PARTS: tuple[tuple[str, Any], ...] = (("nodes", Nodes), ("category_sets", CategorySets))
@@ -58,18 +72,17 @@ def save_forest(forest: Forest, path: str | Path, metadata: dict[str, Any] | Non
     """
     classes = forest.classes
     if classes is not None and classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes):
-        classes = classes.astype(str)
+        classes = as_texts(classes)
+        if classes.dtype == object:
+            raise UnsupportedModelError(
+                f"the forest cannot be saved: a class label of {in_short(repr(classes.tolist()))} ends in NUL, which a file"
+                " would lose; train the model on other labels"
+            )
     arrays = {name: getattr(forest, name) for name in ARRAYS} | {"classes": classes}
     for part, _ in PARTS:
         arrays |= {f"{part}.{key}": array for key, array in getattr(forest, part)._asdict().items()}
     header = {"format": FORMAT, "protocol": PROTOCOL, "metadata": metadata or {}}
     header |= {name: getattr(forest, name) for name in SCALARS}
-    if forest.bias_last:
-        header["bias_last"] = True
-    if not forest.levels_as_codes:
-        header["levels_as_codes"] = False
-    if forest.absent_is_missing:
-        header["absent_is_missing"] = True
     header["arrays"] = sorted(name for name, array in arrays.items() if array is not None)
     try:
         text = json.dumps(header, default=_plain, allow_nan=True, sort_keys=True)
@@ -122,6 +135,11 @@ def load_forest(path: str | Path) -> tuple[Forest, dict[str, Any]]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelFileError(f"cannot read {str(path)!r}: {reason}; expected a .forest file") from error
+    kind = find_kind(Path(path))
+    if kind is not None and KINDS[kind] != ".forest":
+        raise ModelFileError(
+            f"{path}: it seems to be {kind}; expected a .forest file: read other models with ensemble_compress.read"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_members(archive, len(content))
@@ -164,14 +182,13 @@ def _read_array(content: bytes) -> NDArray[Any]:
 
 
 def _build(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Forest:
-    if header["protocol"] == 1:
+    if header["protocol"] < PROTOCOL:
         header = ADDED_LATER | header
+        if header["link"] == "sigmoid2":
+            header |= {"link": "sigmoid", "link_scale": 2.0}
     fields: dict[str, Any] = {name: header[name] for name in SCALARS} | {
         name: arrays.get(name) for name in ARRAYS
     }
-    fields["bias_last"] = header.get("bias_last", False)
-    fields["levels_as_codes"] = header.get("levels_as_codes", True)
-    fields["absent_is_missing"] = header.get("absent_is_missing", False)
     for part, kind in PARTS:
         fields[part] = kind(*(arrays[f"{part}.{key}"] for key in kind._fields))
     if fields["feature_names"] is not None:

@@ -28,6 +28,12 @@ NAN_LEFT_BIT, SET_BIT = 24, 25
 # FMA contraction would change no sum here, but nothing shall depend on that.
 OPTIONS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "uint32": "uint32_t"}
+IS_CODE = {
+    "floor": "((x) >= 0)",
+    "truncate": "((x) > -1 && (n_codes) > 0)",
+    "exact": "((x) >= 0 && (x) == (VALUE)(int64_t)(x))",
+}
+"""Whether a number below `n_codes` has a code, by `Forest.category_rule`; the code is the number without its fraction."""
 OCTAL = [f"\\{byte:03o}" for byte in range(256)]
 
 
@@ -79,6 +85,7 @@ def _tables(forest: Forest) -> str:
         "DIVISOR": repr(forest.divisor),
         "HANDLES_NAN": int(forest.handles_nan),
         "BIAS_LAST": int(forest.bias_last),
+        "IS_CODE(x, n_codes)": IS_CODE[forest.category_rule],
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in numbers.items())
     arrays = {

@@ -43,7 +43,6 @@ LOW_WORD = np.uint64(0xFFFFFFFF)
 POSTPROCESSORS = {
     "identity": "identity",
     "sigmoid": "sigmoid",
-    "sigmoid2": "sigmoid",
     "exp": "exponential",
     "softplus": "logarithm_one_plus_exp",
     "signed_square": "signed_square",
@@ -52,7 +51,6 @@ POSTPROCESSORS = {
 CLASS_POSTPROCESSORS = {
     "identity": "identity_multiclass",
     "sigmoid": "multiclass_ova",
-    "sigmoid2": "multiclass_ova",
     "softmax": "softmax",
 }
 
@@ -111,7 +109,7 @@ def to_treelite(forest: Forest) -> Any:
             class_id=annotation if is_classifier else zeros,
         ),
         postprocessor=model_builder.PostProcessorFunc(
-            name=_postprocessor(forest), sigmoid_alpha=2.0 if forest.link == "sigmoid2" else 1.0
+            name=_postprocessor(forest), sigmoid_alpha=forest.link_scale
         ),
         base_scores=[0.0] * n_outputs,
     )
@@ -134,6 +132,12 @@ def _postprocessor(forest: Forest) -> str:
         raise UnsupportedModelError(
             f"Treelite has no link {forest.link!r} for {forest.n_outputs} output(s) of a"
             f" {'classifier' if forest.classes is not None else 'regression model'}; export to another format"
+        )
+    kept = float(np.float32(forest.link_scale))
+    if kept != forest.link_scale:
+        raise UnsupportedModelError(
+            f"Treelite has no link {forest.link_text!r}: it keeps the factor, sigmoid_alpha, as a float32, which would be"
+            f" {kept!r}; export to .so instead of .treelite.so"
         )
     return table[forest.link]
 
@@ -316,7 +320,9 @@ def _refuse_threshold(forest: Forest, f: int, threshold: float) -> None:
 
 
 def treelite_rows(forest: Forest, X: Any) -> NDArray[Any]:
-    """Rows for `treelite.gtil.predict` and `tl2cgen.DMatrix`: the model's input type, and no number that TL2cgen misreads.
+    """Rows for `treelite.gtil.predict` and `tl2cgen.DMatrix`: the model's input type, and no number that they misread.
+
+    Treelite rounds categories down; where `Forest.category_rule` is another, these rows hold the codes that it means.
 
     Parameters
     ----------

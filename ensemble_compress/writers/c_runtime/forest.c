@@ -40,15 +40,23 @@ static inline int @name@_goes_left(const @name@_input_t *row, uint32_t test)
 //end
 //if sets
 //if numeric
-    if (test >= @first_set@u) { /* a set of categories: the value without its fraction numbers a bit */
+    if (test >= @first_set@u) { /* a set of categories: the value numbers a bit */
 //else
-    { /* a set of categories: the value without its fraction numbers a bit */
+    { /* a set of categories: the value numbers a bit */
 //end
         const uint32_t start = @set_start@;
         const uint32_t n_codes = (@set_end@ - start) * @codes_a_unit@u;
         uint32_t code;
 //if float
+//if truncate
+        if (size >= 0x3f800000u && size != as.bits) return 0; /* -1 and below; a fraction is dropped */
+//else
         if (size != 0u && size != as.bits) return 0; /* below zero */
+//end
+//if exact
+        if (size != 0u && size < 0x3f800000u) return 0; /* between 0 and 1 */
+        if (size < 0x4b000000u && (size & (0x7fffffu >> ((size >> 23) - 127u))) != 0u) return 0; /* a fraction */
+//end
         if (size >= 0x4f000000u) return 0; /* 2^31 and above */
 //else
         if (value < 0) return 0;

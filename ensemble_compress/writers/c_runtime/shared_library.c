@@ -23,7 +23,7 @@ static inline int32_t next_node(int32_t j, const VALUE *row)
         const int32_t s = ITEM[j];
         const int64_t n_codes = 32 * ((int64_t)SET_START[s + 1] - SET_START[s]);
         left = 0;
-        if (x >= 0 && x < (VALUE)n_codes) {
+        if (x < (VALUE)n_codes && IS_CODE(x, n_codes)) {
             const int64_t code = (int64_t)x;
             left = (int32_t)(SET_WORDS[SET_START[s] + (code >> 5)] >> (code & 31) & 1);
         }
