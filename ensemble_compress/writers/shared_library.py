@@ -1,12 +1,15 @@
 """A forest as a shared library with a C ABI: no Python needed to run it, and ctypes loads it back.
 
-The code is `c_runtime/shared_library.c`; the tables are made for speed, not packed as in the C export: 12 or 16 bytes a
-node, walked by eight rows at once. Leaf values are floats of the forest's own type, summed in its order, so that the
-margins are those of `Forest.margin` to the bit. Tables are written as string literals: a compiler reads those six times
-faster than lists of numbers (a forest of a million nodes compiles in three seconds).
+The code is `c_runtime/shared_library.c`, the same for every forest; `library_tables` says what its tables hold. The tables
+reach the library as bytes that the assembler takes from a file, so a forest of millions of nodes is built as fast as
+a small one. Leaf values are of the forest's own type, summed in its order: the margins are those of `Forest.margin` to
+the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, and picks when it runs.
 """
 
 import ctypes
+import hashlib
+import json
+import os
 import shutil
 import tempfile
 from importlib import resources
@@ -17,107 +20,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress import predict
-from ensemble_compress.distinct import float32_below
+from ensemble_compress._version import __version__
 from ensemble_compress.errors import ModelFileError
 from ensemble_compress.forest import Forest
-from ensemble_compress.writers.atomic import replacing
+from ensemble_compress.writers.atomic import replacing, write_atomically
+from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.toolchain import compile_c
 
-ABI_VERSION = 1
-NAN_LEFT_BIT, SET_BIT = 24, 25
+ABI_VERSION = 2
+RUNTIME = ("shared_library.c", "traversal.h", "forest_library.h")
+ALIGNMENT = 64
 # FMA contraction would change no sum here, but nothing shall depend on that.
-OPTIONS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
-C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "uint32": "uint32_t"}
-OCTAL = [f"\\{byte:03o}" for byte in range(256)]
+OPTIONS = ("-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 
 
-def write_shared_library(forest: Forest, path: str | Path) -> Path:
-    """Compile a forest to a shared library for this machine.
-
-    The library exports `void predict_margin(const void *rows, size_t n_rows, double *out)`, whose rows are floats or
-    doubles as `int32_t ec_input_bytes(void)` says (4 or 8), and `ec_abi_version`, `ec_n_features`, `ec_n_outputs`,
-    `ec_n_trees`, `ec_margin_bytes`, `ec_handles_nan`, all `int32_t (void)`.
-
-    Parameters
-    ----------
-    forest : Forest
-        The forest to export.
-    path : str or Path
-        The file to write; it is there as a whole or not at all.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ToolchainError
-        There is no C compiler, or it failed.
-    """
+def write_shared_library(forest: Forest, path: str | Path, *, name: str = "model", target: str = "cpu") -> Path:
     path = Path(path)
-    runtime = resources.files("ensemble_compress.writers") / "c_runtime" / "shared_library.c"
-    with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as name, replacing(path) as output:
-        source = Path(name) / "shared_library.c"
-        source.write_text(runtime.read_text("ascii"), "ascii")
-        source.with_name("tables.h").write_text(_tables(forest), "ascii")
-        compile_c([source], output, OPTIONS)
+    with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as work, replacing(path) as output:
+        folder = Path(work)
+        write_sources(forest, folder, name)
+        compile_c([folder / RUNTIME[0]], folder / "library.out", OPTIONS, ["-lm", "-s"], folder=folder)
+        shutil.copyfile(folder / "library.out", output)
     return path
 
 
-def _tables(forest: Forest) -> str:
-    nodes, sets = forest.nodes, forest.category_sets
-    is_leaf, is_set = forest.is_leaf, nodes.category_set >= 0
+def write_sources(forest: Forest, folder: Path, name: str) -> None:
+    runtime = resources.files("ensemble_compress.writers") / "c_runtime"
+    for file in RUNTIME:
+        (folder / file).write_bytes((runtime / file).read_bytes())
+    tables = LibraryTables.of(forest)
+    texts, text_start = _texts(forest, name)
+    arrays = tables.arrays | {"TEXTS": ("char", texts), "TEXT_START": ("uint32_t", text_start)}
+    numbers = tables.numbers | _meaning(forest)
+    content = bytearray()
+    lines = [f"#define {key} {value}" for key, value in numbers.items()]
+    for key, (c_type, array) in arrays.items():
+        content += bytes(-len(content) % ALIGNMENT)
+        lines.append(f"#define {key} ((const {c_type} *)(const void *)(ec_tables + {len(content)}u))")
+        content += array.tobytes()
+    # A compiler that keeps its results knows the sources, and not what the assembler takes from a file.
+    lines.append(f"/* tables.bin: SHA-256 {hashlib.sha256(content).hexdigest()} */")
+    (folder / "tables.h").write_text("\n".join(lines) + "\n", "ascii")
+    (folder / "tables.bin").write_bytes(content)
+
+
+LINKS = ("identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus", "signed_square", "step", "samme", "isolation")
+
+
+def _meaning(forest: Forest) -> dict[str, str]:
+    n_classes = 0 if forest.classes is None else len(forest.classes)
     numbers = {
-        "VALUE": C_TYPES[forest.x_dtype],
-        "SUM": C_TYPES[str(forest.values.dtype)],
-        "N_FEATURES": forest.n_features,
-        "N_OUTPUTS": forest.n_outputs,
-        "N_TREES": forest.n_trees,
-        "N_SETS": len(sets.start) - 1,
-        "WIDTH": forest.values.shape[1],
-        "DIVISOR": repr(forest.divisor),
-        "HANDLES_NAN": int(forest.handles_nan),
-        "BIAS_LAST": int(forest.bias_last),
+        "N_CLASSES": n_classes,
+        "N_ANSWERS": n_classes or forest.n_outputs,
+        "TIE_CLASS": forest.tie_class,
+        **{f"LINK_{link.upper()}": k for k, link in enumerate(LINKS)},
+        "LINK": LINKS.index(forest.link),
+        "HAS_FEATURE_NAMES": int(forest.feature_names is not None),
     }
-    defines = "".join(f"#define {name} {value}\n" for name, value in numbers.items())
-    arrays = {
-        "ITEM": np.where(is_set, nodes.category_set, nodes.leaf).astype(np.int32),
-        "TREE_START": forest.tree_start,
-        "TREE_OUTPUT": forest.tree_output,
-        "BIAS": forest.bias,
-        "LEAF_VALUES": forest.values,
-        "SET_START": sets.start,
-        "SET_WORDS": sets.words,
+    return {key: str(value) for key, value in numbers.items()}
+
+
+def _texts(forest: Forest, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    labels = [] if forest.classes is None else forest.classes.tolist()
+    metadata = {
+        "library_version": __version__,
+        "name": name,
+        "n_features": forest.n_features,
+        "n_outputs": forest.n_outputs,
+        "n_trees": forest.n_trees,
+        "feature_names": forest.feature_names,
+        "classes": None if forest.classes is None else labels,
+        "class_dtype": None if forest.classes is None else forest.classes.dtype.str,
+        "link": forest.link,
+        "x_dtype": forest.x_dtype,
+        "margin_dtype": str(forest.values.dtype),
+        "handles_nan": forest.handles_nan,
     }
-    node_type = "typedef struct { VALUE threshold; int32_t test, right; } node_t;\n"
-    texts = [_table("NODES", "node_t", _nodes(forest, is_leaf, is_set))]
-    texts += [_table(name, C_TYPES[str(array.dtype)], array) for name, array in arrays.items()]
-    return defines + node_type + "".join(texts)
-
-
-def _nodes(forest: Forest, is_leaf: NDArray[np.bool_], is_set: NDArray[np.bool_]) -> NDArray[Any]:
-    nodes = forest.nodes
-    # Rounded down, a threshold decides alike for every float32 value.
-    threshold = nodes.threshold if forest.x_dtype == "float64" else float32_below(nodes.threshold)
-    record = np.empty(forest.n_nodes, [("threshold", forest.x_dtype), ("test", "i4"), ("right", "i4")])
-    record["threshold"] = np.where(is_leaf, np.nan, threshold)
-    test = (
-        nodes.feature | nodes.nan_left.astype(np.int32) << NAN_LEFT_BIT | is_set.astype(np.int32) << SET_BIT
-    )
-    record["test"] = np.where(is_leaf, 0, test)
-    record["right"] = np.where(is_leaf, np.arange(forest.n_nodes), nodes.right)
-    return record
-
-
-def _table(name: str, c_type: str, array: NDArray[Any]) -> str:
-    """The array as C: its bytes as a string that shares its place with numbers of the type."""
-    content = array.tobytes()
-    literal = "".join(map(OCTAL.__getitem__, content))
-    union = f"union {{ char bytes[{len(content) + 1}]; {c_type} numbers[{max(array.size, 1)}]; }}"
-    return (
-        f'static const {union} {name.lower()}_ = {{"{literal}"}};\n#define {name} {name.lower()}_.numbers\n'
-    )
+    texts = [__version__, name, json.dumps(metadata), *(forest.feature_names or ()), *map(str, labels)]
+    encoded = [text.encode() + b"\0" for text in texts]
+    start = np.cumsum([0, *map(len, encoded)]).astype(np.uint32)
+    return np.frombuffer(b"".join(encoded), np.uint8), start
 
 
 class SharedLibrary:
@@ -144,13 +126,13 @@ class SharedLibrary:
             raise ModelFileError(
                 f"{self.path} has version {version} of the interface; expected {ABI_VERSION}: export the model again"
             )
-        self._predict = self._library.predict_margin
+        self.x_dtype = {4: "float32", 8: "float64"}[self._ask("ec_input_bytes")]
+        self._predict = self._library["predict_margin" if self.x_dtype == "float32" else "predict_margin_f64"]
         self._predict.restype = None
         self._predict.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         self.n_features = self._ask("ec_n_features")
         self.n_outputs = self._ask("ec_n_outputs")
         self.n_trees = self._ask("ec_n_trees")
-        self.x_dtype = {4: "float32", 8: "float64"}[self._ask("ec_input_bytes")]
         self.margin_dtype = {4: np.float32, 8: np.float64}[self._ask("ec_margin_bytes")]
         self.handles_nan = bool(self._ask("ec_handles_nan"))
 
