@@ -28,7 +28,7 @@ from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.toolchain import compile_c
 
 ABI_VERSION = 2
-RUNTIME = ("shared_library.c", "traversal.h", "forest_library.h")
+RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "traversal.h", "forest_library.h")
 ALIGNMENT = 64
 # FMA contraction would change no sum here, but nothing shall depend on that.
 OPTIONS = ("-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")

@@ -1,8 +1,5 @@
-/* The two traversals of a forest, for rows of type ROW, by vectors of VECTOR_BYTES. Included once for each pair of them:
- * NAME(x) makes a name of its own. What a table holds is told in writers/library_tables.py. */
-
-typedef uint16_t NAME(vector) __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef int16_t NAME(signed_vector) __attribute__((vector_size(VECTOR_BYTES), may_alias));
+/* The traversals of a forest for rows of type ROW. Included once for each pair of a type and a length of vectors: NAME(x) makes
+ * a name of its own, LEVEL_NAME(x) is that of bit_vectors.h. writers/library_tables.py tells what a table holds. */
 
 /* -- one node after the other: eight walks at once, whose loads do not wait for each other ------------------------- */
 
@@ -20,31 +17,31 @@ INLINE uint32_t NAME(next_node)(uint32_t j, const ROW *row, uint32_t *moved)
     left |= (uint32_t)(x != x) & (node.test >> NAN_LEFT_BIT);
 #endif
     *moved |= offset;
-    return j + (left ? 1 : offset);
+    return j + (offset ^ ((offset ^ 1) & all_bits(left)));
 }
 
-/* LANES walks from the nodes in `at` to their leaves; walk q is of the row that begins q * stride behind `row`. */
-INLINE void NAME(descend)(const ROW *row, const size_t stride, uint32_t *at)
+/* n walks from the nodes in `at` to their leaves; walk q is of the row that begins q * stride behind `row`. */
+INLINE void NAME(descend)(const ROW *row, const size_t stride, const uint32_t n, uint32_t *at)
 {
-    uint32_t node[LANES], moved, q;
-    for (q = 0; q < LANES; q++) node[q] = at[q];
+    uint32_t node[FEW_LANES], moved, q;
+    for (q = 0; q < n; q++) node[q] = at[q];
     do {
         moved = 0;
-        for (q = 0; q < LANES; q++) node[q] = NAME(next_node)(node[q], row + q * stride, &moved);
+        for (q = 0; q < n; q++) node[q] = NAME(next_node)(node[q], row + q * stride, &moved);
     } while (moved);
-    for (q = 0; q < LANES; q++) at[q] = node[q];
+    for (q = 0; q < n; q++) at[q] = node[q];
 }
 
-/* Few rows: eight trees at once. */
+/* Few rows: many trees at once. */
 static void NAME(walk_few)(const ROW *rows, size_t n_rows, uint32_t first, uint32_t last, double *out)
 {
-    uint32_t at[LANES], t, q;
+    uint32_t at[FEW_LANES], t, q;
     size_t i;
     for (i = 0; i < n_rows; i++) {
-        for (t = first; t < last; t += LANES) {
-            for (q = 0; q < LANES; q++) at[q] = TREE_START[t + q < last ? t + q : last - 1];
-            NAME(descend)(rows + i * N_FEATURES, 0, at);
-            for (q = 0; q < LANES && t + q < last; q++) {
+        for (t = first; t < last; t += FEW_LANES) {
+            for (q = 0; q < FEW_LANES; q++) at[q] = TREE_START[t + q < last ? t + q : last - 1];
+            NAME(descend)(rows + i * N_FEATURES, 0, FEW_LANES, at);
+            for (q = 0; q < FEW_LANES && t + q < last; q++) {
                 add_values(t + q, NODE_ITEM(NODES[at[q]]), out + i * N_OUTPUTS);
             }
         }
@@ -60,7 +57,7 @@ static void NAME(walk_many)(const ROW *rows, size_t n_rows, uint32_t first, uint
     for (t = first; t < last; t++) {
         for (i = 0; i < whole; i += LANES) {
             for (q = 0; q < LANES; q++) at[q] = TREE_START[t];
-            NAME(descend)(rows + i * N_FEATURES, N_FEATURES, at);
+            NAME(descend)(rows + i * N_FEATURES, N_FEATURES, LANES, at);
             for (q = 0; q < LANES; q++) add_values(t, NODE_ITEM(NODES[at[q]]), out + (i + q) * N_OUTPUTS);
         }
     }
@@ -75,7 +72,7 @@ INLINE void NAME(search)(const VALUE *cuts, uint32_t n_cuts, const VALUE *x, uin
 {
     uint32_t half, q;
     for (half = n_cuts >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < LANES; q++) low[q] += cuts[low[q] + half - 1] < x[q] ? half : 0;
+        for (q = 0; q < LANES; q++) low[q] += half & all_bits(cuts[low[q] + half - 1] < x[q]);
     }
 }
 
@@ -105,88 +102,22 @@ INLINE void NAME(rank_rows)(const run_t *run, const ROW *rows, uint32_t n_rows, 
     }
 }
 
-/* Write the place of each row's leaf in a tree: 16 * its word + a hash of its bit. The first n_vectors of the block. */
-INLINE void NAME(find_places)(uint32_t tree, const int16_t *ranks, const uint32_t n_vectors, int16_t *places)
-{
-    const uint32_t first_word = WORD_START[tree];
-    const NAME(vector) zero = {0};
-    NAME(vector) bits[BLOCK * 2 / VECTOR_BYTES], place[BLOCK * 2 / VECTOR_BYTES];
-    uint32_t w, j, v;
-    for (w = WORD_START[tree + 1]; w-- > first_word;) {
-        const uint32_t stop = TEST_START[w + 1];
-        const uint16_t word = (uint16_t)(16 * (w - first_word));
-        for (v = 0; v < n_vectors; v++) bits[v] = ~zero;
-        for (j = TEST_START[w]; j < stop; j++) {
-            const test_t test = TESTS[j];
-            const NAME(signed_vector) *rank = (const NAME(signed_vector) *)(ranks + test.column * (size_t)BLOCK);
-            const NAME(signed_vector) above = (NAME(signed_vector))zero + test.above;
-            const NAME(vector) mask = zero + test.mask;
-            for (v = 0; v < n_vectors; v++) bits[v] &= (NAME(vector))(above > rank[v]) | mask;
-        }
-        for (v = 0; v < n_vectors; v++) {
-            /* The product of a power of two and a de Bruijn sequence has other highest bits for each power. */
-            const NAME(vector) hash = ((bits[v] & -bits[v]) * (zero + (uint16_t)0x09af)) >> 12;
-            const NAME(vector) found = hash + word, is_none = (NAME(vector))(bits[v] == zero);
-            if (w + 1 == WORD_START[tree + 1]) place[v] = found;
-            else place[v] = (place[v] & is_none) | (found & ~is_none);
-        }
-    }
-    for (v = 0; v < n_vectors; v++) ((NAME(vector) *)places)[v] = place[v];
-}
-
-#if N_OUTPUTS == 1
-/* Add the leaves of some trees to the sums, eight rows at once: the sums stay in registers. */
-INLINE void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const int16_t *places, double *out)
-{
-    SUM sum[LANES];
-    uint32_t i, q, t;
-    for (i = 0; i < n_rows; i += LANES) {
-        for (q = 0; q < LANES; q++) sum[q] = i + q < n_rows ? *slot(out + i + q) : 0;
-        for (t = 0; t < n; t++) {
-            const SUM *values = PLACE_VALUES + 16 * (size_t)WORD_START[first + t];
-            for (q = 0; q < LANES; q++) sum[q] += values[places[t * BLOCK + i + q]];
-        }
-        for (q = 0; q < LANES && i + q < n_rows; q++) *slot(out + i + q) = sum[q];
-    }
-}
-#else
-INLINE void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const int16_t *places, double *out)
-{
-    uint32_t i, t;
-    for (i = 0; i < n_rows; i++) {
-        for (t = 0; t < n; t++) {
-            const size_t place = 16 * (size_t)WORD_START[first + t] + (size_t)places[t * BLOCK + i];
-            add_values(first + t, PLACE_ITEMS[place], out + i * (size_t)N_OUTPUTS);
-        }
-    }
-}
-#endif
-
-/* The trees of a run for at most BLOCK rows, of which only the first n_vectors are looked at. */
-INLINE void NAME(try_all)(
-    const run_t *run, const ROW *rows, uint32_t n_rows, const uint32_t n_vectors, double *out)
+/* The trees of a run for at most BLOCK rows. */
+static void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
 {
     ALIGNED int16_t ranks[MOST_COLUMNS * BLOCK];
     ALIGNED int16_t places[CHUNK * BLOCK];
     uint32_t first, t;
-    if (n_rows < n_vectors * VECTOR_BYTES / 2) memset(ranks, 0, run->n_columns * (size_t)BLOCK * 2);
+    if (n_rows < BLOCK) memset(ranks, 0, run->n_columns * sizeof *ranks * BLOCK);
     NAME(rank_rows)(run, rows, n_rows, ranks);
     for (first = run->first_tree; first < run->last_tree; first += CHUNK) {
         const uint32_t n = run->last_tree - first < CHUNK ? run->last_tree - first : CHUNK;
-        for (t = 0; t < n; t++) NAME(find_places)(first + t, ranks, n_vectors, places + t * BLOCK);
-        NAME(add_leaves)(first, n, n_rows, places, out);
+        for (t = 0; t < n; t++) {
+            if (n_rows > BLOCK / 2) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
+            else LEVEL_NAME(find_half)(first + t, ranks, places + t * BLOCK);
+        }
+        LEVEL_NAME(add_leaves)(first, n, n_rows, places, out);
     }
-}
-
-static void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
-{
-    NAME(try_all)(run, rows, n_rows, BLOCK * 2 / VECTOR_BYTES, out);
-}
-
-/* For half a block of rows at most, half the work. */
-static void NAME(try_half)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
-{
-    NAME(try_all)(run, rows, n_rows, BLOCK / VECTOR_BYTES, out);
 }
 #endif
 
@@ -198,8 +129,7 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
 #if HAS_BITS
     while (run->fewest_rows > 0 && n_rows >= run->fewest_rows) {
         const uint32_t n = n_rows < BLOCK ? (uint32_t)n_rows : BLOCK;
-        if (n <= BLOCK / 2) NAME(try_half)(run, rows, n, out);
-        else NAME(try_block)(run, rows, n, out);
+        NAME(try_block)(run, rows, n, out);
         rows += n * (size_t)N_FEATURES;
         out += n * (size_t)N_OUTPUTS;
         n_rows -= n;
