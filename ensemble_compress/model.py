@@ -150,11 +150,12 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
         optimize: Literal["size", "speed"] = "size",
         float_input: bool = True,
         verify: bool = False,
+        python: bool = False,
     ) -> list[Path]:
         """Write the model in the form that the file's suffix names, and note the file's bytes on the report.
 
         ``.h`` a single C header, ``.c`` a C source with its header beside it, ``.so`` / ``.dylib`` / ``.dll`` our shared
-        library, ``.treelite.so`` a Treelite model compiled by TL2cgen.
+        library with its header beside it, ``.treelite.so`` a Treelite model compiled by TL2cgen.
 
         Parameters
         ----------
@@ -170,6 +171,8 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
             Whether a row of a C source is `float`; otherwise `int16_t`.
         verify : bool
             Compile what was written, run it on rows at the model's own thresholds and compare it with Python.
+        python : bool
+            Write a Python file beside our shared library that loads it with numpy alone.
 
         Returns
         -------
@@ -186,6 +189,7 @@ class CompressedModel(BaseEstimator):  # type: ignore[misc]
             optimize=optimize,
             float_input=float_input,
             verify=verify,
+            python=python,
         )
         if self.report is not None:
             written = {file.name: file.stat().st_size for file in files}

@@ -6,7 +6,7 @@ from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.tables import Optimize
 from ensemble_compress.writers.c import check_name, write_c
-from ensemble_compress.writers.shared_library import write_shared_library
+from ensemble_compress.writers.shared_library import check_target, write_interface, write_shared_library
 from ensemble_compress.writers.treelite import write_treelite_library
 from ensemble_compress.writers.verify import verify_c, verify_shared_library, verify_treelite_library
 
@@ -49,10 +49,12 @@ def check_export(path: Path, target: str, name: str) -> None:
             f"{path.name!r} has no suffix that can be written; expected one of"
             f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES))}"
         )
+    elif not file_name.endswith(TREELITE_SUFFIXES):
+        check_target(path, target)
     elif target != HOST:
         raise ParameterError(
-            f"a shared library for {target} cannot be written yet; export C source (.h or .c) and compile it for"
-            f" {target}, or use target={HOST!r}"
+            f"a library of TL2cgen for {target} cannot be written; use target={HOST!r}, or export our own shared library"
+            " (.so without .treelite)"
         )
 
 
@@ -65,6 +67,7 @@ def export_forest(
     optimize: Optimize = "size",
     float_input: bool = True,
     verify: bool = False,
+    python: bool = False,
 ) -> list[Path]:
     """Write a forest in the form that the file's suffix names.
 
@@ -74,17 +77,20 @@ def export_forest(
         The forest to export.
     path : str or Path
         `.h` a single C header, `.c` a C source with its header beside it, `.so`, `.dylib` or `.dll` our shared
-        library, `.treelite.so` a Treelite model compiled by TL2cgen.
+        library with its header beside it, `.treelite.so` a Treelite model compiled by TL2cgen.
     target : str
-        What it has to run on; C source runs on all of them, a library so far only on this machine ("cpu").
+        What it has to run on; C source runs on all of them, our library on "cpu" (this machine), "x86-64", "aarch64" and
+        "armv7", one of TL2cgen's on "cpu".
     name : str
-        What all names of a C source begin with.
+        What all names of a C source begin with, and what our library says it is called.
     optimize : {"size", "speed"}
         Tables of a C source packed to the bit, or in whole bytes.
     float_input : bool
         Whether a row of a C source holds floats; otherwise int16_t.
     verify : bool
         Whether to run what was written, on rows at the forest's own thresholds, and compare it with Python.
+    python : bool
+        Whether to write a Python file beside our library that loads it with numpy alone.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def export_forest(
         if verify:
             verify_treelite_library(forest, path)
         return [path]
-    write_shared_library(forest, path)
+    write_shared_library(forest, path, name=name, target=target)
     if verify:
         verify_shared_library(forest, path)
-    return [path]
+    return [path, *write_interface(path, python=python)]

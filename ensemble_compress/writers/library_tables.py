@@ -36,7 +36,9 @@ DE_BRUIJN = 0x09AF
 STEP_NS, TEST_NS, RANK_NS = 1.6, 1.3, 0.7
 """A row one node on; a test on a block of rows; a value one step on in the search for its rank (measured with AVX2)."""
 
-RUN = np.dtype([(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")])
+RUN = np.dtype(
+    [(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")]
+)
 COLUMN = np.dtype(
     [("first_cut", "u4"), ("n_cuts", "u4"), ("feature", "u4"), ("set", "i4"), ("missing", "i4")]
 )
@@ -69,7 +71,9 @@ class LibraryTables:
         forest : Forest
             Any forest.
         """
-        number, sum_type = ({"float32": "float", "float64": "double"}[t] for t in (forest.x_dtype, str(forest.values.dtype)))
+        number, sum_type = (
+            {"float32": "float", "float64": "double"}[t] for t in (forest.x_dtype, str(forest.values.dtype))
+        )
         layout = NodeLayout.of(forest)
         bits = _lay_out_bits(forest)
         numbers = {"VALUE": number, "SUM": sum_type, **layout.numbers(), **_shape(forest)}
@@ -153,9 +157,13 @@ class NodeLayout:
         items = max(len(forest.values), len(forest.category_sets.start)) - 1
         threshold = forest.nodes.threshold
         with np.errstate(over="ignore"):
-            are_floats = forest.x_dtype == "float32" or bool((threshold.astype(np.float32) == threshold).all())
+            are_floats = forest.x_dtype == "float32" or bool(
+                (threshold.astype(np.float32) == threshold).all()
+            )
         is_narrow = (
-            are_floats and items <= NARROW_ITEM and int(_offsets(forest).max(initial=0)) >> (30 - feature_bits) == 0
+            are_floats
+            and items <= NARROW_ITEM
+            and int(_offsets(forest).max(initial=0)) >> (30 - feature_bits) == 0
         )
         return cls(is_narrow, feature_bits)
 
@@ -181,9 +189,10 @@ class NodeLayout:
         nodes, is_leaf, is_set = forest.nodes, forest.is_leaf, forest.nodes.category_set >= 0
         packed = np.empty(forest.n_nodes, NARROW if self.is_narrow else WIDE)
         threshold = float32_below(nodes.threshold) if self.is_narrow else nodes.threshold
-        key = threshold.view(packed["key"].dtype)
-        nan = NARROW_NAN if self.is_narrow else WIDE_NAN
-        packed["key"] = np.select([is_leaf, is_set], [nan | nodes.leaf.astype(np.int64), nodes.category_set], key)
+        unsigned = packed["key"].dtype
+        leaf_key = unsigned.type(NARROW_NAN if self.is_narrow else WIDE_NAN) | nodes.leaf.astype(unsigned)
+        set_key = nodes.category_set.astype(unsigned)
+        packed["key"] = np.select([is_leaf, is_set], [leaf_key, set_key], threshold.view(unsigned))
         flags = nodes.nan_left.astype(np.uint32) | is_set.astype(np.uint32) << np.uint32(1)
         test = nodes.feature.astype(np.uint32) | flags << np.uint32(self.feature_bits)
         packed["test"] = np.where(is_leaf, 0, test)

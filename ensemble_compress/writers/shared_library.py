@@ -9,7 +9,6 @@ the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, an
 import ctypes
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from importlib import resources
@@ -21,50 +20,184 @@ from numpy.typing import NDArray
 
 from ensemble_compress import predict
 from ensemble_compress._version import __version__
-from ensemble_compress.errors import ModelFileError
+from ensemble_compress.errors import ModelFileError, ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers.atomic import replacing, write_atomically
 from ensemble_compress.writers.library_tables import LibraryTables
-from ensemble_compress.writers.toolchain import compile_c
+from ensemble_compress.writers.toolchain import compile_c, find_cross_compiler
 
 ABI_VERSION = 2
 RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "traversal.h", "forest_library.h")
 ALIGNMENT = 64
-# FMA contraction would change no sum here, but nothing shall depend on that.
-OPTIONS = ("-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
+OPTIONS = (
+    *("-O3", "-shared", "-fPIC", "-fvisibility=hidden"),
+    # FMA contraction would change no sum here, but nothing shall depend on that.
+    "-ffp-contract=off",
+    # Gathers, which a compiler puts where loops load from tables, are slower than the loads.
+    *("-fno-tree-vectorize", "-fno-tree-slp-vectorize"),
+)
+TRIPLES = {
+    # The oldest C library that Zig has for all of them: a newer system runs what was linked to an older one.
+    ("x86-64", ".so"): ("x86_64-linux-gnu.2.17",),
+    ("aarch64", ".so"): ("aarch64-linux-gnu.2.17",),
+    ("armv7", ".so"): ("arm-linux-gnueabihf.2.17", "-mcpu=generic+v7a+neon"),
+    ("x86-64", ".dylib"): ("x86_64-macos",),
+    ("aarch64", ".dylib"): ("aarch64-macos",),
+    ("x86-64", ".dll"): ("x86_64-windows-gnu",),
+    ("aarch64", ".dll"): ("aarch64-windows-gnu",),
+}
+"""What Zig calls the machines that a library can be compiled for, by target and suffix, and further options."""
+
+LINKS = (
+    *("identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus", "signed_square", "step", "samme"),
+    "isolation",
+)
 
 
-def write_shared_library(forest: Forest, path: str | Path, *, name: str = "model", target: str = "cpu") -> Path:
+def check_target(path: Path, target: str) -> None:
+    """Refuse a target that no library of this suffix can be compiled for.
+
+    Parameters
+    ----------
+    path : Path
+        The library to be written.
+    target : str
+        "cpu", this machine, or a key of `TRIPLES`.
+
+    Raises
+    ------
+    ParameterError
+        There is none; the message names the targets that there are.
+    """
+    suffix = path.suffix.lower()
+    known = [name for name, of in TRIPLES if of == suffix]
+    if target == "cpu" or target in known:
+        return
+    raise ParameterError(
+        f"a shared library ({suffix}) for {target} cannot be written; expected target 'cpu' or one of {', '.join(known)},"
+        f" or export C source (.h or .c) and compile it for {target}"
+    )
+
+
+def write_shared_library(
+    forest: Forest, path: str | Path, *, name: str = "model", target: str = "cpu"
+) -> Path:
+    """Compile a forest to a shared library; `forest_library.h` tells its interface.
+
+    Every x86-64 library runs on any such processor, and uses AVX2 or AVX-512 where it finds them.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    path : str or Path
+        The file to write; it is there as a whole or not at all.
+    name : str
+        What the library says it is called.
+    target : str
+        What it has to run on: "cpu", this machine, is compiled by the compiler found on it; for "x86-64", "aarch64" and
+        "armv7" the compiler is that of the package ziglang, and the suffix names the system: `.so` Linux, `.dylib`
+        macOS, `.dll` Windows.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ToolchainError
+        There is no C compiler, or it failed.
+    ParameterError
+        The target is none for a library of this suffix.
+    """
     path = Path(path)
+    check_target(path, target)
     with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as work, replacing(path) as output:
         folder = Path(work)
         write_sources(forest, folder, name)
-        compile_c([folder / RUNTIME[0]], folder / "library.out", OPTIONS, ["-lm", "-s"], folder=folder)
-        shutil.copyfile(folder / "library.out", output)
+        libraries = [] if path.suffix.lower() == ".dll" else ["-lm", "-s"]
+        # Compiled elsewhere and copied: some compilers write more than was asked for, and beside it.
+        built = folder / f"library{path.suffix}"
+        compile_c(
+            [folder / RUNTIME[0]], built, OPTIONS, libraries, compiler=_compiler(path, target), folder=folder
+        )
+        shutil.copyfile(built, output)
     return path
 
 
+def _compiler(path: Path, target: str) -> list[str] | None:
+    if target == "cpu":
+        return None
+    triple, *options = TRIPLES[target, path.suffix.lower()]
+    return [*find_cross_compiler(triple), *options]
+
+
+def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
+    """Write what others need to use a library beside it: a C header, and on demand a Python file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The library, say `model.so`: the header is `model.so.h`.
+    python : bool
+        Whether to write `model.py` too, which needs numpy and nothing of ours.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    path = Path(path)
+    files = {path.with_name(f"{path.name}.h"): _runtime("forest_library.h")}
+    if python:
+        source = (resources.files("ensemble_compress.writers") / "standalone.py").read_text("utf-8")
+        named = source.replace('LIBRARY = "model.so"', f"LIBRARY = {json.dumps(path.name)}")
+        named = named.replace("model.so", path.name).replace("model.py", f"{path.stem}.py")
+        named = named.replace("from model import", f"from {path.stem} import")
+        files[path.with_suffix(".py")] = named.encode()
+    for file, content in files.items():
+        write_atomically(file, content)
+    return list(files)
+
+
 def write_sources(forest: Forest, folder: Path, name: str) -> None:
-    runtime = resources.files("ensemble_compress.writers") / "c_runtime"
+    """Write the C sources of a library, and its tables, to a folder.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    folder : Path
+        An empty folder.
+    name : str
+        What the library says it is called.
+    """
     for file in RUNTIME:
-        (folder / file).write_bytes((runtime / file).read_bytes())
-    tables = LibraryTables.of(forest)
-    texts, text_start = _texts(forest, name)
-    arrays = tables.arrays | {"TEXTS": ("char", texts), "TEXT_START": ("uint32_t", text_start)}
-    numbers = tables.numbers | _meaning(forest)
+        (folder / file).write_bytes(_runtime(file))
+    numbers, arrays = _tables(forest, name)
     content = bytearray()
     lines = [f"#define {key} {value}" for key, value in numbers.items()]
     for key, (c_type, array) in arrays.items():
         content += bytes(-len(content) % ALIGNMENT)
         lines.append(f"#define {key} ((const {c_type} *)(const void *)(ec_tables + {len(content)}u))")
         content += array.tobytes()
-    # A compiler that keeps its results knows the sources, and not what the assembler takes from a file.
-    lines.append(f"/* tables.bin: SHA-256 {hashlib.sha256(content).hexdigest()} */")
+    # A compiler that keeps its results knows the sources by their text, and nothing of what the assembler adds to them.
+    lines.append(f"/* SHA-256 of tables.bin: {hashlib.sha256(content).hexdigest()} */")
     (folder / "tables.h").write_text("\n".join(lines) + "\n", "ascii")
     (folder / "tables.bin").write_bytes(content)
 
 
-LINKS = ("identity", "sigmoid", "sigmoid2", "softmax", "exp", "softplus", "signed_square", "step", "samme", "isolation")
+def _runtime(file: str) -> bytes:
+    return (resources.files("ensemble_compress.writers") / "c_runtime" / file).read_bytes()
+
+
+def _tables(forest: Forest, name: str) -> tuple[dict[str, str], dict[str, tuple[str, NDArray[Any]]]]:
+    """(C macros, tables by their macro with the C type of an element)."""
+    tables = LibraryTables.of(forest)
+    texts, start = _texts(forest, name)
+    arrays = tables.arrays | {"TEXTS": ("char", texts), "TEXT_START": ("uint32_t", start)}
+    return tables.numbers | _meaning(forest), arrays
 
 
 def _meaning(forest: Forest) -> dict[str, str]:
