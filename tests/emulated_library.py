@@ -16,7 +16,16 @@ PAGE = 4096
 STUBS, STACK, DATA = 0x40000000, 0x50000000, 0x60000000
 STACK_BYTES = 1 << 20
 PT_LOAD, PT_DYNAMIC = 1, 2
-TABLES = {"symtab": 6, "strtab": 5, "rel": 17, "relsz": 18, "rela": 7, "relasz": 8, "jmprel": 23, "pltrelsz": 2}
+TABLES = {
+    "symtab": 6,
+    "strtab": 5,
+    "rel": 17,
+    "relsz": 18,
+    "rela": 7,
+    "relasz": 8,
+    "jmprel": 23,
+    "pltrelsz": 2,
+}
 
 
 class Processor(NamedTuple):
@@ -85,7 +94,9 @@ class EmulatedLibrary:
 
     def _load(self) -> None:
         at, size, count = (
-            struct.unpack_from("<Q", self._file, 32)[0] if self._is_64 else struct.unpack_from("<I", self._file, 28)[0],
+            struct.unpack_from("<Q", self._file, 32)[0]
+            if self._is_64
+            else struct.unpack_from("<I", self._file, 28)[0],
             *struct.unpack_from("<HH", self._file, 54 if self._is_64 else 42),
         )
         self._dynamic: dict[int, int] = {}
@@ -93,7 +104,9 @@ class EmulatedLibrary:
             field = struct.unpack_from(self._processor.header, self._file, at + number * size)
             kind = field[0]
             offset, address, in_file, in_memory = (
-                (field[2], field[3], field[5], field[6]) if self._is_64 else (field[1], field[2], field[4], field[5])
+                (field[2], field[3], field[5], field[6])
+                if self._is_64
+                else (field[1], field[2], field[4], field[5])
             )
             if kind == PT_LOAD:
                 first, last = address // PAGE * PAGE, -(-(address + in_memory) // PAGE) * PAGE

@@ -66,7 +66,9 @@ def test_machines_without_shared_libraries_are_refused_with_the_way_out(tmp_path
         r" x86-64, aarch64, armv7, or export C source \(\.h or \.c\) and compile it for cortex-m4",
     ):
         export_forest(small_forest(), tmp_path / "model.so", target="cortex-m4")
-    with pytest.raises(ParameterError, match="for armv7 cannot be written; expected target 'cpu' or one of x86-64"):
+    with pytest.raises(
+        ParameterError, match="for armv7 cannot be written; expected target 'cpu' or one of x86-64"
+    ):
         export_forest(small_forest(), tmp_path / "model.dll", target="armv7")
     with pytest.raises(ParameterError, match=r"a library of TL2cgen for aarch64 cannot be written"):
         export_forest(small_forest(), tmp_path / "model.treelite.so", target="aarch64")

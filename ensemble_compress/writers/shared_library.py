@@ -141,7 +141,8 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
     path : str or Path
         The library, say `model.so`: the header is `model.so.h`.
     python : bool
-        Whether to write `model.py` too, which needs numpy and nothing of ours.
+        Whether to write `load_model.py` too, which needs numpy and nothing of ours (for Python `model.py` would be hidden
+        by `model.so`).
 
     Returns
     -------
@@ -152,10 +153,9 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
     files = {path.with_name(f"{path.name}.h"): _runtime("forest_library.h")}
     if python:
         source = (resources.files("ensemble_compress.writers") / "standalone.py").read_text("utf-8")
-        named = source.replace('LIBRARY = "model.so"', f"LIBRARY = {json.dumps(path.name)}")
-        named = named.replace("model.so", path.name).replace("model.py", f"{path.stem}.py")
-        named = named.replace("from model import", f"from {path.stem} import")
-        files[path.with_suffix(".py")] = named.encode()
+        module = f"load_{path.stem}"
+        named = source.replace('"model.so"', json.dumps(path.name)).replace("model.so", path.name)
+        files[path.with_name(f"{module}.py")] = named.replace("load_model", module).encode()
     for file, content in files.items():
         write_atomically(file, content)
     return list(files)

@@ -1,6 +1,6 @@
 """A model in a shared library, read with ctypes and numpy alone: copy this file and the library to wherever they shall run.
 
-    from model import Model  # model.py lies beside model.so
+    from load_model import Model  # load_model.py lies beside model.so
     model = Model()
     model.predict(X), model.predict_proba(X), model.margin(X)
 
