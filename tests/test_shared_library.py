@@ -72,6 +72,12 @@ def mixed() -> Forest:
     return joined([small, large, small.take([0, 1]), large, fit(12, 60)])
 
 
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile in a third of the time; other tests compile what ships."""
+    monkeypatch.setattr(shared_library, "OPTIONS", ("-O1", *shared_library.OPTIONS[1:], "-DHIGHEST_LEVEL=1"))
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_every_kind_of_vectors_gives_the_bits_of_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: Forest, level: int
@@ -96,8 +102,9 @@ def test_nodes_take_eight_bytes_where_floats_suffice_and_sixteen_elsewhere(mixed
     assert LibraryTables.of(doubles).arrays["NODES"][1].itemsize == 16
 
 
+@pytest.mark.usefixtures("quickly")
 def test_too_many_columns_for_the_stack_are_cut_into_runs(tmp_path: Path) -> None:
-    X = np.random.default_rng(0).normal(size=(300, 2000)).astype(np.float32)
+    X = np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)
     model = RandomForestRegressor(64, max_leaf_nodes=40, max_features=0.1, random_state=0)
     forest = read(model.fit(X, X[:, :50].sum(axis=1)))
     runs = LibraryTables.of(forest).arrays["RUNS"][1]
@@ -106,17 +113,19 @@ def test_too_many_columns_for_the_stack_are_cut_into_runs(tmp_path: Path) -> Non
     check(forest, SharedLibrary(write_shared_library(forest, tmp_path / "model.so")))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_of_both_types_are_cast_as_the_model_does(tmp_path: Path, dtype: Any) -> None:
-    X = np.random.default_rng(1).normal(size=(200, 8)).astype(dtype)
-    for number, x_dtype in enumerate(("float32", "float64")):
-        parts = {field.name: getattr(fit(9, 30), field.name) for field in fields(Forest)}
+@pytest.mark.usefixtures("quickly")
+def test_rows_of_both_types_are_cast_as_the_model_does(tmp_path: Path) -> None:
+    parts = {field.name: getattr(fit(9, 30), field.name) for field in fields(Forest)}
+    for x_dtype in ("float32", "float64"):
         forest = Forest(**parts | {"x_dtype": x_dtype})
-        library = ctypes.CDLL(str(write_shared_library(forest, tmp_path / f"{number}.so")))
-        function = library.predict_margin if dtype == np.float32 else library.predict_margin_f64
-        out = np.empty((len(X), forest.n_outputs))
-        function(ctypes.c_void_p(X.ctypes.data), ctypes.c_size_t(len(X)), ctypes.c_void_p(out.ctypes.data))
-        np.testing.assert_array_equal(forest.margin(X), out)
+        library = ctypes.CDLL(str(write_shared_library(forest, tmp_path / f"{x_dtype}.so")))
+        for function, dtype in ((library.predict_margin, "float32"), (library.predict_margin_f64, "float64")):
+            X = np.random.default_rng(1).normal(size=(200, 8)).astype(dtype)
+            out = np.empty((len(X), forest.n_outputs))
+            function(
+                ctypes.c_void_p(X.ctypes.data), ctypes.c_size_t(len(X)), ctypes.c_void_p(out.ctypes.data)
+            )
+            np.testing.assert_array_equal(forest.margin(X), out)
 
 
 def test_many_threads_at_once_get_the_same_bits(tmp_path: Path, mixed: Forest) -> None:
@@ -204,7 +213,7 @@ def run_sanitized(
 
 def test_nothing_outside_an_array_is_read(tmp_path: Path, mixed: Forest) -> None:
     options = sanitizer(tmp_path)
-    drawn = draw_forests(5, forests(max_trees=12, max_splits=12))
+    drawn = draw_forests(2, forests(max_trees=12, max_splits=12))
     for n, forest in enumerate([mixed.take(np.arange(25, 45)), *drawn]):
         (folder := tmp_path / str(n)).mkdir()
         rows = hard_rows(forest, 75)
@@ -215,6 +224,7 @@ def test_nothing_outside_an_array_is_read(tmp_path: Path, mixed: Forest) -> None
 # -- what it says of itself, and what follows from margins ------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quickly")
 def test_it_tells_what_it_holds(tmp_path: Path) -> None:
     forest = small_forest(feature_names=("größe",), classes=np.array(["nein", "ja"]))
     library = ctypes.CDLL(str(write_shared_library(forest, tmp_path / "model.so", name="stump")))
@@ -256,6 +266,7 @@ np.savez(sys.argv[3], **found)
 """
 
 
+@pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("link", ["identity", "softmax", "exp", "samme"])
 def test_the_python_file_needs_numpy_and_nothing_of_ours(tmp_path: Path, link: str) -> None:
     parts = {field.name: getattr(fit(9, 30), field.name) for field in fields(Forest)}
@@ -281,11 +292,9 @@ def test_the_python_file_needs_numpy_and_nothing_of_ours(tmp_path: Path, link: s
         np.testing.assert_allclose(forest.predict_proba(rows), found["probability"], rtol=1e-14)
 
 
-def test_one_output_has_the_answers_of_python_for_each_link(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_library, "OPTIONS", ("-O1", *shared_library.OPTIONS[1:], "-DHIGHEST_LEVEL=0"))
-    for n, forest in enumerate(draw_forests(16, forests(max_outputs=1, handles_nan=True))):
+@pytest.mark.usefixtures("quickly")
+def test_one_output_has_the_answers_of_python_for_each_link(tmp_path: Path) -> None:
+    for n, forest in enumerate(draw_forests(10, forests(max_outputs=1, handles_nan=True))):
         write_shared_library(forest, tmp_path / f"m{n}.so")
         model = Model(tmp_path / f"m{n}.so")
         rows = hard_rows(forest, 40)

@@ -73,3 +73,9 @@ def test_machines_without_shared_libraries_are_refused_with_the_way_out(tmp_path
     with pytest.raises(ParameterError, match=r"a library of TL2cgen for aarch64 cannot be written"):
         export_forest(small_forest(), tmp_path / "model.treelite.so", target="aarch64")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_runs_elsewhere_cannot_be_verified_here(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="a library for aarch64 cannot be verified here"):
+        export_forest(small_forest(), tmp_path / "model.so", target="aarch64", verify=True)
+    assert list(tmp_path.iterdir()) == []

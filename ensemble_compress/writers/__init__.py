@@ -119,6 +119,11 @@ def export_forest(
         if verify:
             verify_treelite_library(forest, path)
         return [path]
+    if verify and target != HOST:
+        raise ParameterError(
+            f"a library for {target} cannot be verified here: it does not run on this machine; leave verify out, or export"
+            f" with target={HOST!r} where it shall run"
+        )
     write_shared_library(forest, path, name=name, target=target)
     if verify:
         verify_shared_library(forest, path)

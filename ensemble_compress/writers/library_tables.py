@@ -284,7 +284,8 @@ def _try_bits(
 
 def _bits_of(forest: Forest, first: int, last: int) -> bitvector.BitVectors | None:
     start, stop = forest.tree_start[first], forest.tree_start[last]
-    nodes = type(forest.nodes)(*(field[start:stop] for field in forest.nodes))
+    parts: Any = (field[start:stop] for field in forest.nodes)
+    nodes = type(forest.nodes)(*parts)
     nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - start, -1))
     tree_start = forest.tree_start[first : last + 1] - start
     return bitvector.lay_out(
