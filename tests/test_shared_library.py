@@ -128,6 +128,13 @@ def test_rows_of_both_types_are_cast_as_the_model_does(tmp_path: Path) -> None:
             np.testing.assert_array_equal(forest.margin(X), out)
 
 
+@pytest.mark.usefixtures("quickly")
+def test_a_forest_without_trees_answers_its_bias(tmp_path: Path) -> None:
+    forest = small_forest(bias=[2.5]).take([])
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    assert library.margin(np.zeros((70, 1))).tolist() == [[2.5]] * 70
+
+
 def test_many_threads_at_once_get_the_same_bits(tmp_path: Path, mixed: Forest) -> None:
     library = SharedLibrary(write_shared_library(mixed, tmp_path / "model.so"))
     rows = hard_rows(mixed, 500)

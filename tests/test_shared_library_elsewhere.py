@@ -25,7 +25,9 @@ def trained(max_leaf_nodes: int) -> Forest:
     return read(model.fit(X, y))
 
 
-@pytest.mark.parametrize(("target", "processor"), [("aarch64", AARCH64), ("armv7", ARMV7)], ids=str)
+@pytest.mark.parametrize(
+    ("target", "processor"), [("aarch64", AARCH64), ("armv7", ARMV7)], ids=["aarch64", "armv7"]
+)
 def test_a_library_for_arm_gives_the_bits_of_python(
     tmp_path: Path, target: str, processor: Processor
 ) -> None:
