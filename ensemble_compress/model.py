@@ -173,11 +173,12 @@ class CompressedModel:
         float_input: bool = True,
         opset: Literal[3, 5] = 5,
         verify: bool = False,
+        python: bool = False,
     ) -> list[Path]:
         """Write the model in the form that the file's suffix names, and note the file's bytes on the report.
 
         ``.h`` a single C header, ``.c`` a C source with its header beside it, ``.so`` / ``.dylib`` / ``.dll`` our shared
-        library, ``.treelite.so`` a Treelite model compiled by TL2cgen, ``.onnx`` an ONNX model.
+        library with its header beside it, ``.treelite.so`` a Treelite model compiled by TL2cgen, ``.onnx`` an ONNX model.
 
         Parameters
         ----------
@@ -195,6 +196,8 @@ class CompressedModel:
             The opset of ai.onnx.ml that an ONNX model's trees are written in; 3 is for runtimes without 5.
         verify : bool
             Compile or load what was written, run it on rows at the model's own thresholds and compare it with Python.
+        python : bool
+            Write a Python file beside our shared library that loads it with numpy alone.
 
         Returns
         -------
@@ -212,6 +215,7 @@ class CompressedModel:
             float_input=float_input,
             opset=opset,
             verify=verify,
+            python=python,
         )
         if self.report is not None:
             written = {file.name: file.stat().st_size for file in files}

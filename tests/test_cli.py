@@ -359,7 +359,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(files, tmp_
     assert "is a folder; expected the name of a file" in refusal(*compress, tmp_path / "folder.h")
     assert "expected a C identifier" in refusal(*compress, tmp_path / "model.h", "--name", "int")
     library = (*compress, tmp_path / "model.so", "--target", "cortex-m4")
-    assert "a shared library for cortex-m4 cannot be written yet" in refusal(*library)
+    assert "a shared library (.so) for cortex-m4 cannot be written" in refusal(*library)
 
 
 def test_a_weight_that_is_no_number_or_the_target_itself_is_refused(files, tmp_path):

@@ -27,8 +27,10 @@ def test_the_demo_compresses_exports_runs_and_compares(tmp_path):
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
         "gradient_boosting.h",
         "gradient_boosting.so",
+        "gradient_boosting.so.h",
         "random_forest.h",
         "random_forest.so",
+        "random_forest.so.h",
     ]
 
 

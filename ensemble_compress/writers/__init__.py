@@ -7,7 +7,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.tables import Optimize
 from ensemble_compress.writers.c import check_name, write_c
 from ensemble_compress.writers.onnx import Opset, check_opset, write_onnx
-from ensemble_compress.writers.shared_library import write_shared_library
+from ensemble_compress.writers.shared_library import check_target, write_interface, write_shared_library
 from ensemble_compress.writers.treelite import write_treelite_library
 from ensemble_compress.writers.verify import (
     verify_c,
@@ -65,10 +65,12 @@ def check_export(path: Path, target: str, name: str, opset: int = 5) -> None:
             f"{path.name!r} has no suffix that can be written; expected one of"
             f" {', '.join((*C_SUFFIXES, *LIBRARY_SUFFIXES, *TREELITE_SUFFIXES, ONNX_SUFFIX))}"
         )
+    elif not file_name.endswith(TREELITE_SUFFIXES):
+        check_target(path, target)
     elif target != HOST:
         raise ParameterError(
-            f"a shared library for {target} cannot be written yet; export C source (.h or .c) and compile it for"
-            f" {target}, or use target={HOST!r}"
+            f"a library of TL2cgen for {target} cannot be written; use target={HOST!r}, or export our own shared library"
+            " (.so without .treelite)"
         )
 
 
@@ -82,6 +84,7 @@ def export_forest(
     float_input: bool = True,
     opset: Opset = 5,
     verify: bool = False,
+    python: bool = False,
 ) -> list[Path]:
     """Write a forest in the form that the file's suffix names.
 
@@ -91,11 +94,12 @@ def export_forest(
         The forest to export.
     path : str or Path
         `.h` a single C header, `.c` a C source with its header beside it, `.so`, `.dylib` or `.dll` our shared
-        library, `.treelite.so` a Treelite model compiled by TL2cgen, `.onnx` an ONNX model.
+        library with its header beside it, `.treelite.so` a Treelite model compiled by TL2cgen, `.onnx` an ONNX model.
     target : str
-        What it has to run on; C source runs on all of them, a library so far only on this machine ("cpu").
+        What it has to run on; C source runs on all of them, our library on "cpu" (this machine), "x86-64", "aarch64" and
+        "armv7", one of TL2cgen's on "cpu".
     name : str
-        What all names of a C source begin with.
+        What all names of a C source begin with, and what our library says it is called.
     optimize : {"size", "speed"}
         Tables of a C source packed to the bit, or in whole bytes.
     float_input : bool
@@ -104,6 +108,8 @@ def export_forest(
         The opset of ai.onnx.ml that an ONNX model's trees are written in.
     verify : bool
         Whether to run what was written, on rows at the forest's own thresholds, and compare it with Python.
+    python : bool
+        Whether to write a Python file beside our library that loads it with numpy alone.
 
     Returns
     -------
@@ -139,7 +145,12 @@ def export_forest(
         if verify:
             verify_treelite_library(forest, path)
         return [path]
-    write_shared_library(forest, path)
+    if verify and target != HOST:
+        raise ParameterError(
+            f"a library for {target} cannot be verified here: it does not run on this machine; leave verify out, or export"
+            f" with target={HOST!r} where it shall run"
+        )
+    write_shared_library(forest, path, name=name, target=target)
     if verify:
         verify_shared_library(forest, path)
-    return [path]
+    return [path, *write_interface(path, python=python)]

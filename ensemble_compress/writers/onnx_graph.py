@@ -131,9 +131,6 @@ def _isolation(graph: Graph, margin: str) -> str:
 LINKS: dict[str, Callable[[Graph, str], str]] = {
     "identity": lambda graph, margin: margin,
     "sigmoid": _sigmoid,
-    "sigmoid2": lambda graph, margin: _expit(
-        graph, graph.apply("Mul", graph.double(margin), graph.number(2))
-    ),
     "softmax": _softmax,
     "exp": _exponential,
     "softplus": _softplus,
@@ -153,6 +150,8 @@ def add_link(graph: Graph, forest: Forest, margin: str) -> str:
         raise UnsupportedModelError(
             f"no ONNX operators are known for the link {forest.link!r}; export to another format, such as .so"
         )
+    if forest.link_scale != 1.0:
+        margin = graph.apply("Mul", margin, graph.constant(forest.link_scale))
     if forest.link == "samme":
         margin = graph.apply("Div", margin, graph.constant(max(forest.n_outputs - 1, 1)))
     linked = LINKS["softmax" if forest.link == "samme" else forest.link](graph, margin)
@@ -165,7 +164,7 @@ def add_probabilities(graph: Graph, forest: Forest, margin: str) -> None:
     """The output `probabilities`, shape (n_rows, n_classes)."""
     answer = add_link(graph, forest, margin)
     n_classes = 0 if forest.classes is None else len(forest.classes)
-    if forest.n_outputs == 1 and (n_classes == 2 or "sigmoid" in forest.link):
+    if forest.n_outputs == 1 and (n_classes == 2 or forest.link == "sigmoid"):
         other = graph.apply("Sub", graph.constant(1), answer)
         # One class and a sigmoid: the model's only probability is that of the other class.
         answer = graph.apply("Concat", other, answer, axis=1) if n_classes == 2 else other

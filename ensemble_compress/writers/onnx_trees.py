@@ -108,13 +108,25 @@ def _tests(forest: Forest, dtype: np.dtype[Any]) -> Tests:
 
 
 def _add_rows(graph: Graph, forest: Forest, dtype: np.dtype[Any]) -> str:
-    """X in the operator's dtype, with the columns of categories once more behind it, rounded down."""
+    """X in the operator's dtype, with the columns of categories once more behind it, as codes."""
     rows = "X" if forest.x_dtype == dtype else graph.cast("X", dtype)
     columns = np.unique(forest.nodes.feature[forest.nodes.category_set >= 0])
     if not len(columns):
         return rows
     codes = graph.apply("Gather", rows, graph.constant(columns, np.int64), axis=1)
-    return graph.apply("Concat", rows, graph.apply("Floor", codes), axis=1)
+    return graph.apply("Concat", rows, _without_fractions(graph, codes, forest.category_rule, dtype), axis=1)
+
+
+def _without_fractions(graph: Graph, codes: str, rule: str, dtype: np.dtype[Any]) -> str:
+    """The codes of numbers by `Forest.category_rule`."""
+    if rule == "exact":
+        return codes
+    floor = graph.apply("Floor", codes)
+    if rule == "floor":
+        return floor
+    # Towards zero: what lies between -1 and 0 is category 0.
+    below_zero = graph.apply("Equal", floor, graph.constant(-1, dtype))
+    return graph.apply("Where", below_zero, graph.apply("Ceil", codes), floor)
 
 
 def _has_constant(forest: Forest) -> bool:

@@ -1,12 +1,14 @@
 """A forest as a shared library with a C ABI: no Python needed to run it, and ctypes loads it back.
 
-The code is `c_runtime/shared_library.c`; the tables are made for speed, not packed as in the C export: 12 or 16 bytes a
-node, walked by eight rows at once. Leaf values are floats of the forest's own type, summed in its order, so that the
-margins are those of `Forest.margin` to the bit. Tables are written as string literals: a compiler reads those six times
-faster than lists of numbers (a forest of a million nodes compiles in three seconds).
+The code is `c_runtime/shared_library.c`, the same for every forest; `library_tables` says what its tables hold. The tables
+reach the library as bytes that the assembler takes from a file, so a forest of millions of nodes is built as fast as
+a small one. Leaf values are of the forest's own type, summed in its order: the margins are those of `Forest.margin` to
+the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, and picks when it runs.
 """
 
 import ctypes
+import hashlib
+import json
 import shutil
 import tempfile
 from importlib import resources
@@ -17,32 +19,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress import predict
-from ensemble_compress.distinct import float32_below
-from ensemble_compress.errors import ModelFileError
+from ensemble_compress._version import __version__
+from ensemble_compress.errors import ModelFileError, ParameterError
 from ensemble_compress.forest import Forest
-from ensemble_compress.writers.atomic import replacing
-from ensemble_compress.writers.toolchain import compile_c
+from ensemble_compress.writers.atomic import replacing, write_atomically
+from ensemble_compress.writers.library_tables import LibraryTables
+from ensemble_compress.writers.toolchain import compile_c, find_cross_compiler
 
-ABI_VERSION = 1
-NAN_LEFT_BIT, SET_BIT = 24, 25
-# FMA contraction would change no sum here, but nothing shall depend on that.
-OPTIONS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
-C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "uint32": "uint32_t"}
+ABI_VERSION = 2
+RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "traversal.h", "forest_library.h")
+ALIGNMENT = 64
+OPTIONS = (
+    *("-O3", "-shared", "-fPIC", "-fvisibility=hidden"),
+    # FMA contraction would change no sum here, but nothing shall depend on that.
+    "-ffp-contract=off",
+    # Gathers, which a compiler puts where loops load from tables, are slower than the loads.
+    *("-fno-tree-vectorize", "-fno-tree-slp-vectorize"),
+)
+TRIPLES = {
+    # The oldest C library that Zig has for all of them: a newer system runs what was linked to an older one.
+    ("x86-64", ".so"): ("x86_64-linux-gnu.2.17",),
+    ("aarch64", ".so"): ("aarch64-linux-gnu.2.17",),
+    ("armv7", ".so"): ("arm-linux-gnueabihf.2.17", "-mcpu=generic+v7a+neon"),
+    ("x86-64", ".dylib"): ("x86_64-macos",),
+    ("aarch64", ".dylib"): ("aarch64-macos",),
+    ("x86-64", ".dll"): ("x86_64-windows-gnu",),
+    ("aarch64", ".dll"): ("aarch64-windows-gnu",),
+}
+"""What Zig calls the machines that a library can be compiled for, by target and suffix, and further options."""
+
+LINKS = (
+    *("identity", "sigmoid", "softmax", "exp", "softplus", "signed_square", "step", "samme", "isolation"),
+)
+
 IS_CODE = {
     "floor": "((x) >= 0)",
     "truncate": "((x) > -1 && (n_codes) > 0)",
     "exact": "((x) >= 0 && (x) == (VALUE)(int64_t)(x))",
 }
 """Whether a number below `n_codes` has a code, by `Forest.category_rule`; the code is the number without its fraction."""
-OCTAL = [f"\\{byte:03o}" for byte in range(256)]
 
 
-def write_shared_library(forest: Forest, path: str | Path) -> Path:
-    """Compile a forest to a shared library for this machine.
+def check_target(path: Path, target: str) -> None:
+    """Refuse a target that no library of this suffix can be compiled for.
 
-    The library exports `void predict_margin(const void *rows, size_t n_rows, double *out)`, whose rows are floats or
-    doubles as `int32_t ec_input_bytes(void)` says (4 or 8), and `ec_abi_version`, `ec_n_features`, `ec_n_outputs`,
-    `ec_n_trees`, `ec_margin_bytes`, `ec_handles_nan`, all `int32_t (void)`.
+    Parameters
+    ----------
+    path : Path
+        The library to be written.
+    target : str
+        "cpu", this machine, or a key of `TRIPLES`.
+
+    Raises
+    ------
+    ParameterError
+        There is none; the message names the targets that there are.
+    """
+    suffix = path.suffix.lower()
+    known = [name for name, of in TRIPLES if of == suffix]
+    if target == "cpu" or target in known:
+        return
+    raise ParameterError(
+        f"a shared library ({suffix}) for {target} cannot be written; expected target 'cpu' or one of {', '.join(known)},"
+        f" or export C source (.h or .c) and compile it for {target}"
+    )
+
+
+def write_shared_library(
+    forest: Forest, path: str | Path, *, name: str = "model", target: str = "cpu"
+) -> Path:
+    """Compile a forest to a shared library; `forest_library.h` tells its interface.
+
+    Every x86-64 library runs on any such processor, and uses AVX2 or AVX-512 where it finds them.
 
     Parameters
     ----------
@@ -50,6 +98,12 @@ def write_shared_library(forest: Forest, path: str | Path) -> Path:
         The forest to export.
     path : str or Path
         The file to write; it is there as a whole or not at all.
+    name : str
+        What the library says it is called.
+    target : str
+        What it has to run on: "cpu", this machine, is compiled by the compiler found on it; for "x86-64", "aarch64" and
+        "armv7" the compiler is that of the package ziglang, and the suffix names the system: `.so` Linux, `.dylib`
+        macOS, `.dll` Windows.
 
     Returns
     -------
@@ -60,71 +114,133 @@ def write_shared_library(forest: Forest, path: str | Path) -> Path:
     ------
     ToolchainError
         There is no C compiler, or it failed.
+    ParameterError
+        The target is none for a library of this suffix.
     """
     path = Path(path)
-    runtime = resources.files("ensemble_compress.writers") / "c_runtime" / "shared_library.c"
-    with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as name, replacing(path) as output:
-        source = Path(name) / "shared_library.c"
-        source.write_text(runtime.read_text("ascii"), "ascii")
-        source.with_name("tables.h").write_text(_tables(forest), "ascii")
-        compile_c([source], output, OPTIONS)
+    check_target(path, target)
+    with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as work, replacing(path) as output:
+        folder = Path(work)
+        write_sources(forest, folder, name)
+        libraries = [] if path.suffix.lower() == ".dll" else ["-lm", "-s"]
+        # Compiled elsewhere and copied: some compilers write more than was asked for, and beside it.
+        built = folder / f"library{path.suffix}"
+        compile_c(
+            [folder / RUNTIME[0]], built, OPTIONS, libraries, compiler=_compiler(path, target), folder=folder
+        )
+        shutil.copyfile(built, output)
     return path
 
 
-def _tables(forest: Forest) -> str:
-    nodes, sets = forest.nodes, forest.category_sets
-    is_leaf, is_set = forest.is_leaf, nodes.category_set >= 0
+def _compiler(path: Path, target: str) -> list[str] | None:
+    if target == "cpu":
+        return None
+    triple, *options = TRIPLES[target, path.suffix.lower()]
+    return [*find_cross_compiler(triple), *options]
+
+
+def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
+    """Write what others need to use a library beside it: a C header, and on demand a Python file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The library, say `model.so`: the header is `model.so.h`.
+    python : bool
+        Whether to write `load_model.py` too, which needs numpy and nothing of ours (for Python `model.py` would be hidden
+        by `model.so`).
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    path = Path(path)
+    files = {path.with_name(f"{path.name}.h"): _runtime("forest_library.h")}
+    if python:
+        source = (resources.files("ensemble_compress.writers") / "standalone.py").read_text("utf-8")
+        module = f"load_{path.stem}"
+        named = source.replace('"model.so"', json.dumps(path.name)).replace("model.so", path.name)
+        files[path.with_name(f"{module}.py")] = named.replace("load_model", module).encode()
+    for file, content in files.items():
+        write_atomically(file, content)
+    return list(files)
+
+
+def write_sources(forest: Forest, folder: Path, name: str) -> None:
+    """Write the C sources of a library, and its tables, to a folder.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest to export.
+    folder : Path
+        An empty folder.
+    name : str
+        What the library says it is called.
+    """
+    for file in RUNTIME:
+        (folder / file).write_bytes(_runtime(file))
+    numbers, arrays = _tables(forest, name)
+    content = bytearray()
+    lines = [f"#define {key} {value}" for key, value in numbers.items()]
+    for key, (c_type, array) in arrays.items():
+        content += bytes(-len(content) % ALIGNMENT)
+        lines.append(f"#define {key} ((const {c_type} *)(const void *)(ec_tables + {len(content)}u))")
+        content += array.tobytes()
+    # A compiler that keeps its results knows the sources by their text, and nothing of what the assembler adds to them.
+    lines.append(f"/* SHA-256 of tables.bin: {hashlib.sha256(content).hexdigest()} */")
+    (folder / "tables.h").write_text("\n".join(lines) + "\n", "ascii")
+    (folder / "tables.bin").write_bytes(content)
+
+
+def _runtime(file: str) -> bytes:
+    return (resources.files("ensemble_compress.writers") / "c_runtime" / file).read_bytes()
+
+
+def _tables(forest: Forest, name: str) -> tuple[dict[str, str], dict[str, tuple[str, NDArray[Any]]]]:
+    """(C macros, tables by their macro with the C type of an element)."""
+    tables = LibraryTables.of(forest)
+    texts, start = _texts(forest, name)
+    arrays = tables.arrays | {"TEXTS": ("char", texts), "TEXT_START": ("uint32_t", start)}
+    return tables.numbers | _meaning(forest), arrays
+
+
+def _meaning(forest: Forest) -> dict[str, str]:
+    n_classes = 0 if forest.classes is None else len(forest.classes)
     numbers = {
-        "VALUE": C_TYPES[forest.x_dtype],
-        "SUM": C_TYPES[str(forest.values.dtype)],
-        "N_FEATURES": forest.n_features,
-        "N_OUTPUTS": forest.n_outputs,
-        "N_TREES": forest.n_trees,
-        "N_SETS": len(sets.start) - 1,
-        "WIDTH": forest.values.shape[1],
-        "DIVISOR": repr(forest.divisor),
-        "HANDLES_NAN": int(forest.handles_nan),
-        "BIAS_LAST": int(forest.bias_last),
         "IS_CODE(x, n_codes)": IS_CODE[forest.category_rule],
+        "LINK_SCALE": float(forest.link_scale).hex(),
+        "N_CLASSES": n_classes,
+        "N_ANSWERS": n_classes or forest.n_outputs,
+        "TIE_CLASS": forest.tie_class,
+        **{f"LINK_{link.upper()}": k for k, link in enumerate(LINKS)},
+        "LINK": LINKS.index(forest.link),
+        "HAS_FEATURE_NAMES": int(forest.feature_names is not None),
     }
-    defines = "".join(f"#define {name} {value}\n" for name, value in numbers.items())
-    arrays = {
-        "ITEM": np.where(is_set, nodes.category_set, nodes.leaf).astype(np.int32),
-        "TREE_START": forest.tree_start,
-        "TREE_OUTPUT": forest.tree_output,
-        "BIAS": forest.bias,
-        "LEAF_VALUES": forest.values,
-        "SET_START": sets.start,
-        "SET_WORDS": sets.words,
+    return {key: str(value) for key, value in numbers.items()}
+
+
+def _texts(forest: Forest, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    labels = [] if forest.classes is None else forest.classes.tolist()
+    metadata = {
+        "library_version": __version__,
+        "name": name,
+        "n_features": forest.n_features,
+        "n_outputs": forest.n_outputs,
+        "n_trees": forest.n_trees,
+        "feature_names": forest.feature_names,
+        "classes": None if forest.classes is None else labels,
+        "class_dtype": None if forest.classes is None else forest.classes.dtype.str,
+        "link": forest.link,
+        "x_dtype": forest.x_dtype,
+        "margin_dtype": str(forest.values.dtype),
+        "handles_nan": forest.handles_nan,
     }
-    node_type = "typedef struct { VALUE threshold; int32_t test, right; } node_t;\n"
-    texts = [_table("NODES", "node_t", _nodes(forest, is_leaf, is_set))]
-    texts += [_table(name, C_TYPES[str(array.dtype)], array) for name, array in arrays.items()]
-    return defines + node_type + "".join(texts)
-
-
-def _nodes(forest: Forest, is_leaf: NDArray[np.bool_], is_set: NDArray[np.bool_]) -> NDArray[Any]:
-    nodes = forest.nodes
-    # Rounded down, a threshold decides alike for every float32 value.
-    threshold = nodes.threshold if forest.x_dtype == "float64" else float32_below(nodes.threshold)
-    record = np.empty(forest.n_nodes, [("threshold", forest.x_dtype), ("test", "i4"), ("right", "i4")])
-    record["threshold"] = np.where(is_leaf, np.nan, threshold)
-    test = (
-        nodes.feature | nodes.nan_left.astype(np.int32) << NAN_LEFT_BIT | is_set.astype(np.int32) << SET_BIT
-    )
-    record["test"] = np.where(is_leaf, 0, test)
-    record["right"] = np.where(is_leaf, np.arange(forest.n_nodes), nodes.right)
-    return record
-
-
-def _table(name: str, c_type: str, array: NDArray[Any]) -> str:
-    """The array as C: its bytes as a string that shares its place with numbers of the type."""
-    content = array.tobytes()
-    literal = "".join(map(OCTAL.__getitem__, content))
-    union = f"union {{ char bytes[{len(content) + 1}]; {c_type} numbers[{max(array.size, 1)}]; }}"
-    return (
-        f'static const {union} {name.lower()}_ = {{"{literal}"}};\n#define {name} {name.lower()}_.numbers\n'
-    )
+    texts = [__version__, name, json.dumps(metadata), *(forest.feature_names or ()), *map(str, labels)]
+    encoded = [text.encode() + b"\0" for text in texts]
+    start = np.cumsum([0, *map(len, encoded)]).astype(np.uint32)
+    return np.frombuffer(b"".join(encoded), np.uint8), start
 
 
 class SharedLibrary:
@@ -151,13 +267,13 @@ class SharedLibrary:
             raise ModelFileError(
                 f"{self.path} has version {version} of the interface; expected {ABI_VERSION}: export the model again"
             )
-        self._predict = self._library.predict_margin
+        self.x_dtype = {4: "float32", 8: "float64"}[self._ask("ec_input_bytes")]
+        self._predict = self._library["predict_margin" if self.x_dtype == "float32" else "predict_margin_f64"]
         self._predict.restype = None
         self._predict.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         self.n_features = self._ask("ec_n_features")
         self.n_outputs = self._ask("ec_n_outputs")
         self.n_trees = self._ask("ec_n_trees")
-        self.x_dtype = {4: "float32", 8: "float64"}[self._ask("ec_input_bytes")]
         self.margin_dtype = {4: np.float32, 8: np.float64}[self._ask("ec_margin_bytes")]
         self.handles_nan = bool(self._ask("ec_handles_nan"))
 

@@ -1,102 +1,354 @@
-/* Sums of leaves over trees, for many rows. tables.h defines VALUE and SUM (float or double), the numbers N_...,
- * WIDTH, DIVISOR and the tables. Sums are in tree order and in the type SUM, as in Forest.margin: no -ffast-math. */
+/* A forest behind a C interface: sums of leaves over trees, and what follows from them.
+ *
+ * tables.h, written for each model, defines its numbers and tables: VALUE, what rows are compared as, and SUM, in which
+ * leaves are summed (float or double), N_... and so on. Sums are in tree order and in SUM, as in Forest.margin: compile
+ * without -ffast-math. The tables themselves are bytes that the assembler takes from a file: no compiler reads them. */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "tables.h"
 
 #if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
+#define EC_API __declspec(dllexport)
 #else
-#define EXPORT __attribute__((visibility("default")))
+#define EC_API __attribute__((visibility("default")))
+#endif
+#include "forest_library.h"
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define ALIGNED __attribute__((aligned(64)))
+
+enum { LANES = 8, FEW_LANES = 16, BLOCK = 64, CHUNK = 32 };
+
+/* -- the tables --------------------------------------------------------------------------------------------------- */
+
+#if NARROW
+typedef float threshold_t;
+typedef struct { uint32_t key, test; } node_t; /* key: a threshold, or a set; test: offset, is_set, nan_left, feature */
+#define NODE_OFFSET(node) ((node).test >> OFFSET_BIT)
+#define NODE_ITEM(node) ((node).key & 0x3fffffu)
+#else
+typedef double threshold_t;
+typedef struct { uint64_t key; uint32_t test, offset; } node_t;
+#define NODE_OFFSET(node) ((node).offset)
+#define NODE_ITEM(node) ((node).key & 0xffffffffu)
 #endif
 
-enum { LANES = 8, BLOCK = 1024, NAN_LEFT_BIT = 24, SET_BIT = 25 };
+/* Trees that are walked, or, for so many rows, tried by bit vectors; 0: never. */
+typedef struct { uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows; } run_t;
+typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set, missing; } column_t;
+typedef struct { uint32_t column; int16_t above; uint16_t mask; } test_t;
 
-/* The node after node j, for one row. A leaf's test always fails, and a leaf is its own right child. */
-static inline int32_t next_node(int32_t j, const VALUE *row)
-{
-    const node_t node = NODES[j];
-    const VALUE x = row[node.test & ((1 << NAN_LEFT_BIT) - 1)];
-    int32_t left = x <= node.threshold;
-#if N_SETS
-    if (node.test >> SET_BIT & 1) {
-        const int32_t s = ITEM[j];
-        const int64_t n_codes = 32 * ((int64_t)SET_START[s + 1] - SET_START[s]);
-        left = 0;
-        if (x < (VALUE)n_codes && IS_CODE(x, n_codes)) {
-            const int64_t code = (int64_t)x;
-            left = (int32_t)(SET_WORDS[SET_START[s] + (code >> 5)] >> (code & 31) & 1);
-        }
-    }
+#ifndef TABLES_ELSEWHERE
+#if defined(__APPLE__)
+__asm__(".section __TEXT,__const\n.p2align 6\n.globl _ec_tables\n.private_extern _ec_tables\n_ec_tables:\n.incbin \"tables.bin\"\n.byte 0\n.text\n");
+#elif defined(_WIN32)
+__asm__(".section .rdata,\"dr\"\n.p2align 6\n.globl ec_tables\nec_tables:\n.incbin \"tables.bin\"\n.byte 0\n.text\n");
+#else
+__asm__(".pushsection .rodata\n.p2align 6\n.globl ec_tables\n.hidden ec_tables\nec_tables:\n.incbin \"tables.bin\"\n.byte 0\n.popsection\n");
 #endif
-    left |= (x != x) & (node.test >> NAN_LEFT_BIT & 1);
-    return node.right + left * (j + 1 - node.right); /* without a branch: rows differ, it would be guessed wrong */
+extern const unsigned char ec_tables[] __attribute__((visibility("hidden"), aligned(64)));
+#endif
+
+/* -- steps that both traversals share ------------------------------------------------------------------------------- */
+
+typedef SUM sum_t __attribute__((may_alias));
+
+/* All bits for 1, none for 0. The compiler is not to see which, or makes a branch of it, and rows differ: half of them would be
+ * guessed wrong (measured: twice the time). */
+INLINE uint32_t all_bits(uint32_t is_true)
+{
+    __asm__("" : "+r"(is_true));
+    return 0u - is_true;
 }
 
-/* A tree walked by n rows at once (LANES of them, but for the last ones): their loads don't wait for each other. */
-static inline void find_leaves(const VALUE *rows, int32_t n, int32_t root, int32_t *at)
+/* A sum lies in the first bytes of its own place in the output: a float, where SUM is one, until it is finished. */
+INLINE sum_t *slot(double *out) { return (sum_t *)out; }
+
+INLINE void finish(double *out, size_t k)
 {
-    int32_t moved = 1, q;
-    for (q = 0; q < n; q++) at[q] = root;
-    while (moved) {
-        moved = 0;
-        for (q = 0; q < n; q++) {
-            const int32_t after = next_node(at[q], rows + (size_t)q * N_FEATURES);
-            moved |= after ^ at[q];
-            at[q] = after;
-        }
+    const SUM sum = BIAS_LAST ? *slot(out) + BIAS[k] : *slot(out);
+    *out = (double)(sum / (SUM)DIVISOR);
+}
+
+INLINE void add_values(uint32_t tree, size_t item, double *out)
+{
+#if WIDTH > 1
+    size_t k;
+    for (k = 0; k < WIDTH; k++) *slot(out + k) += VALUES[item * WIDTH + k];
+#else
+    *slot(out + (N_OUTPUTS > 1 ? TREE_OUTPUT[tree] : 0)) += VALUES[item];
+#endif
+}
+
+INLINE threshold_t threshold_of(node_t node)
+{
+    threshold_t threshold;
+    memcpy(&threshold, &node.key, sizeof threshold);
+    return threshold;
+}
+
+#if HAS_SETS
+/* Whether the code of x is in a set of categories; a missing value is in none. */
+INLINE uint32_t is_in_set(size_t set, VALUE x)
+{
+    const uint32_t *words = SET_WORDS + SET_START[set];
+    const int64_t n_codes = 32 * ((int64_t)SET_START[set + 1] - SET_START[set]);
+    int64_t code;
+    if (!(x < (VALUE)n_codes && IS_CODE(x, n_codes))) return 0;
+    code = (int64_t)x;
+    return words[code >> 5] >> (code & 31) & 1;
+}
+#endif
+
+/* -- the traversals, for each kind of rows and each kind of processor ------------------------------------------------ */
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define LEVEL_NAME(x) JOIN(x, LEVEL)
+
+#ifndef HIGHEST_LEVEL
+#define HIGHEST_LEVEL 2
+#endif
+#if !defined(__x86_64__)
+#undef HIGHEST_LEVEL
+#define HIGHEST_LEVEL 0
+#endif
+
+#define LEVEL 0
+#define VECTOR_BYTES 16
+#include "level.h"
+
+#if HIGHEST_LEVEL >= 1
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2")
+#endif
+#define LEVEL 1
+#define VECTOR_BYTES 32
+#include "level.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#if HIGHEST_LEVEL >= 2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+#endif
+#define LEVEL 2
+#define VECTOR_BYTES 64
+#include "level.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#if HIGHEST_LEVEL >= 1
+#include <cpuid.h>
+
+/* 2: AVX-512 with words of 16 bits, 1: AVX2, 0: neither; the system has to save their registers too. */
+static int find_level(void)
+{
+    uint32_t a, b, c, d, saved, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (saved & 0x06) != 0x06) return 0;
+    if (!(b >> 3 & 1) || !(b >> 5 & 1) || !(b >> 8 & 1)) return 0; /* BMI, AVX2, BMI2 */
+    if ((saved & 0xe6) != 0xe6) return 1;
+    return (b >> 16 & 1) && (b >> 17 & 1) && (b >> 30 & 1) && (b >> 31 & 1) ? 2 : 1; /* F, DQ, BW, VL */
+}
+
+/* Asked once: a virtual machine takes microseconds to answer. Threads that ask at once find the same. */
+static int level(void)
+{
+    static int known;
+    int found = __atomic_load_n(&known, __ATOMIC_RELAXED) - 1;
+    if (found < 0) {
+        found = find_level();
+        __atomic_store_n(&known, found + 1, __ATOMIC_RELAXED);
     }
+    return found < HIGHEST_LEVEL ? found : HIGHEST_LEVEL;
+}
+#else
+static int level(void) { return 0; }
+#endif
+
+#if HIGHEST_LEVEL >= 2
+#define DISPATCH(row, ...) \
+    switch (level()) { \
+    case 2: margins_##row##_2(__VA_ARGS__); break; \
+    case 1: margins_##row##_1(__VA_ARGS__); break; \
+    default: margins_##row##_0(__VA_ARGS__); \
+    }
+#elif HIGHEST_LEVEL == 1
+#define DISPATCH(row, ...) \
+    if (level() > 0) margins_##row##_1(__VA_ARGS__); \
+    else margins_##row##_0(__VA_ARGS__)
+#else
+#define DISPATCH(row, ...) margins_##row##_0(__VA_ARGS__)
+#endif
+
+/* A leaf reads the first feature, also where there is none. */
+static const double nothing[1];
+
+static void margins_of_floats(const float *rows, size_t n_rows, double *out)
+{
+    DISPATCH(float, N_FEATURES > 0 ? rows : (const float *)(const void *)nothing, n_rows, out);
 }
 
-static void add_leaf(int32_t tree, int32_t leaf, double *out)
+static void margins_of_doubles(const double *rows, size_t n_rows, double *out)
 {
-    const SUM *values = LEAF_VALUES + (size_t)ITEM[leaf] * WIDTH;
-    const int32_t output = TREE_OUTPUT[tree];
+    DISPATCH(double, N_FEATURES > 0 ? rows : nothing, n_rows, out);
+}
+
+/* -- what follows from margins ---------------------------------------------------------------------------------------- */
+
+enum { PIECE = N_OUTPUTS < 2048 ? 2048 / N_OUTPUTS : 1 }; /* rows whose margins fit on the stack */
+
+static int32_t decide(const double *margin)
+{
+    int32_t k, best = 0;
+    if (N_CLASSES == 0) return -1;
+    if (N_OUTPUTS == 1) return N_CLASSES == 2 && (TIE_CLASS ? margin[0] >= 0 : margin[0] > 0);
+    for (k = 1; k < N_OUTPUTS; k++) {
+        if (margin[k] > margin[best]) best = k;
+    }
+    return best;
+}
+
+static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+
+static double sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
+
+/* The powers of e, divided by their sum. */
+static void normalize(double *answer, double divisor)
+{
+    double largest = answer[0], sum = 0;
     int32_t k;
-    if (output >= 0) {
-        out[output] = (double)((SUM)out[output] + values[0]);
-    } else {
-        for (k = 0; k < WIDTH; k++) out[k] = (double)((SUM)out[k] + values[k]);
+    for (k = 1; k < N_OUTPUTS; k++) largest = answer[k] > largest ? answer[k] : largest;
+    for (k = 0; k < N_OUTPUTS; k++) {
+        answer[k] = (double)(SUM)exp((double)(SUM)((answer[k] - largest) / divisor));
+        sum += answer[k];
     }
+    for (k = 0; k < N_OUTPUTS; k++) answer[k] /= (double)(SUM)sum;
 }
 
-EXPORT int32_t ec_abi_version(void) { return 1; }
-EXPORT int32_t ec_n_features(void) { return N_FEATURES; }
-EXPORT int32_t ec_n_outputs(void) { return N_OUTPUTS; }
-EXPORT int32_t ec_n_trees(void) { return N_TREES; }
-/* 4: predict_margin reads floats; 8: doubles. */
-EXPORT int32_t ec_input_bytes(void) { return (int32_t)sizeof(VALUE); }
-/* 4: the margins are floats, written as doubles; 8: they are doubles. */
-EXPORT int32_t ec_margin_bytes(void) { return (int32_t)sizeof(SUM); }
-/* Whether the model has a rule for NaN. */
-EXPORT int32_t ec_handles_nan(void) { return HANDLES_NAN; }
-
-/* Write the margins of n_rows rows of N_FEATURES numbers to out, N_OUTPUTS a row. May run in several threads. */
-EXPORT void predict_margin(const void *input, size_t n_rows, double *out)
+/* Averages of probabilities that rounding has moved off one are made to add up to one again. */
+static void mend(double *answer)
 {
-    static const VALUE nothing[LANES] = {0};
-    const VALUE *rows = N_FEATURES ? (const VALUE *)input : nothing;
-    int32_t at[LANES];
-    size_t first, i, q;
-    int32_t t, k;
-    for (i = 0; i < n_rows; i++) {
-        for (k = 0; k < N_OUTPUTS; k++) out[i * N_OUTPUTS + (size_t)k] = BIAS_LAST ? 0.0 : (double)BIAS[k];
+    double sum = 0, largest = 0, rest = 0;
+    int32_t k, is_off = 0;
+    for (k = 0; k < N_OUTPUTS; k++) {
+        sum += answer[k];
+        is_off |= answer[k] < 0;
+        largest = answer[k] > largest ? answer[k] : largest;
     }
-    for (first = 0; first < n_rows; first += BLOCK) {
-        const size_t last = n_rows - first > BLOCK ? first + BLOCK : n_rows;
-        for (t = 0; t < N_TREES; t++) {
-            for (i = first; i + LANES <= last; i += LANES) {
-                find_leaves(rows + i * N_FEATURES, LANES, TREE_START[t], at);
-                for (q = 0; q < LANES; q++) add_leaf(t, at[q], out + (i + q) * N_OUTPUTS);
-            }
-            for (; i < last; i++) {
-                find_leaves(rows + i * N_FEATURES, 1, TREE_START[t], at);
-                add_leaf(t, at[0], out + i * N_OUTPUTS);
-            }
-        }
+    if (!is_off && fabs(sum - 1) <= 1e-6) return;
+    for (k = 0; k < N_OUTPUTS; k++) {
+        answer[k] = largest > 0 && answer[k] > 0 ? answer[k] / largest : 0;
+        rest += answer[k];
     }
-    for (i = 0; i < n_rows * N_OUTPUTS; i++) {
-        const SUM sum = BIAS_LAST ? (SUM)((SUM)out[i] + BIAS[i % N_OUTPUTS]) : (SUM)out[i];
-        out[i] = (double)(sum / (SUM)DIVISOR);
+    for (k = 0; k < N_OUTPUTS; k++) answer[k] = rest > 0 && rest <= N_OUTPUTS ? answer[k] / rest : 1.0 / N_OUTPUTS;
+}
+
+static double linked(double x)
+{
+    switch (LINK) {
+    case LINK_SIGMOID:
+        x = (double)((SUM)x * (SUM)LINK_SCALE);
+        return sigmoid(sizeof(SUM) == 4 && x < -88.7f ? -88.7f : x);
+    case LINK_EXP: return exp(x);
+    case LINK_SOFTPLUS: return softplus(x);
+    case LINK_SIGNED_SQUARE: return x * fabs(x);
+    case LINK_STEP: return x > 0;
+    case LINK_ISOLATION: return -exp2(-x);
+    default: return x;
     }
 }
+
+/* The probability of each class, or the predicted values, from the margins of a row. */
+static void answer_row(const double *margin, double *out)
+{
+    int32_t k;
+    for (k = 0; k < N_OUTPUTS; k++) out[k] = margin[k];
+    if (LINK == LINK_SOFTMAX) normalize(out, 1);
+    else if (LINK == LINK_SAMME) normalize(out, N_OUTPUTS > 2 ? N_OUTPUTS - 1 : 1);
+    else {
+        for (k = 0; k < N_OUTPUTS; k++) out[k] = linked(out[k]);
+    }
+    for (k = 0; k < N_OUTPUTS; k++) out[k] = (double)(SUM)out[k];
+#if N_ANSWERS > N_OUTPUTS
+    out[1] = out[0];
+    out[0] = (double)(SUM)(1 - out[1]);
+#else
+    if (N_CLASSES > 0 && N_OUTPUTS == 1 && LINK == LINK_SIGMOID) out[0] = (double)(SUM)(1 - out[0]);
+    else if (N_CLASSES > 0 && LINK == LINK_IDENTITY) mend(out);
+#endif
+}
+
+/* -- the interface ------------------------------------------------------------------------------------------------------ */
+
+#define PIECES(margins_of, write) \
+    double margin[PIECE * N_OUTPUTS]; \
+    size_t n, i; \
+    for (; n_rows > 0; n_rows -= n) { \
+        n = n_rows < PIECE ? n_rows : PIECE; \
+        margins_of(rows, n, margin); \
+        for (i = 0; i < n; i++) write; \
+        rows += n * N_FEATURES; \
+    }
+
+EC_API void predict_margin(const float *rows, size_t n_rows, double *out) { margins_of_floats(rows, n_rows, out); }
+
+EC_API void predict_margin_f64(const double *rows, size_t n_rows, double *out) { margins_of_doubles(rows, n_rows, out); }
+
+EC_API void predict_labels(const float *rows, size_t n_rows, int32_t *out)
+{
+    PIECES(margins_of_floats, *out++ = decide(margin + i * N_OUTPUTS))
+}
+
+EC_API void predict_labels_f64(const double *rows, size_t n_rows, int32_t *out)
+{
+    PIECES(margins_of_doubles, *out++ = decide(margin + i * N_OUTPUTS))
+}
+
+EC_API void predict_answers(const float *rows, size_t n_rows, double *out)
+{
+    PIECES(margins_of_floats, (answer_row(margin + i * N_OUTPUTS, out), out += N_ANSWERS))
+}
+
+EC_API void predict_answers_f64(const double *rows, size_t n_rows, double *out)
+{
+    PIECES(margins_of_doubles, (answer_row(margin + i * N_OUTPUTS, out), out += N_ANSWERS))
+}
+
+static const char *text(uint32_t i, uint32_t first, uint32_t n)
+{
+    return i < n ? TEXTS + TEXT_START[first + i] : NULL;
+}
+
+EC_API int32_t ec_abi_version(void) { return EC_ABI_VERSION; }
+EC_API const char *ec_library_version(void) { return TEXTS + TEXT_START[0]; }
+EC_API const char *ec_model_name(void) { return TEXTS + TEXT_START[1]; }
+EC_API const char *ec_metadata(void) { return TEXTS + TEXT_START[2]; }
+EC_API const char *ec_feature_name(int32_t f) { return text((uint32_t)f, 3, HAS_FEATURE_NAMES ? N_FEATURES : 0); }
+EC_API const char *ec_class_label(int32_t code) { return text((uint32_t)code, 3 + (HAS_FEATURE_NAMES ? N_FEATURES : 0), N_CLASSES); }
+EC_API int32_t ec_n_features(void) { return N_FEATURES; }
+EC_API int32_t ec_n_outputs(void) { return N_OUTPUTS; }
+EC_API int32_t ec_n_classes(void) { return N_CLASSES; }
+EC_API int32_t ec_n_answers(void) { return N_ANSWERS; }
+EC_API int32_t ec_n_trees(void) { return N_TREES; }
+EC_API int32_t ec_input_bytes(void) { return (int32_t)sizeof(VALUE); }
+EC_API int32_t ec_margin_bytes(void) { return (int32_t)sizeof(SUM); }
+EC_API int32_t ec_handles_nan(void) { return HANDLES_NAN; }
