@@ -7,86 +7,23 @@ that only its times mean something.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from inference_engine import DOUBLE, SINGLE, Engine, kept
 from inference_models import SHAPES, Case, training_rows
-from inference_worker import slices, time_calls
 from numpy.typing import NDArray
 
 MOST_NODES_TO_COMPILE = 100_000
 """TL2cgen writes code for each node: 286,000 nodes took a compiler four minutes."""
-
-SINGLE, DOUBLE = 2e-5, 1e-9
-"""How far answers may be off: a thousand leaves added up in float32; the same leaves in another order in float64."""
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Somebody who answers.
-
-    Attributes
-    ----------
-    name : str
-        For people.
-    run : callable
-        The call that is timed.
-    given : callable
-        From rows to what `run` takes; not timed.
-    dtype : str
-        Of the rows.
-    answer : str
-        What `run` gives: "margin", "probability" (of each class, or of the last), or "" for that of another model.
-    tolerance : float
-        How far an answer may be from ours.
-    may_differ : float
-        The share of rows that may be off by more: those that its thresholds of float32 send to other leaves.
-    most_rows : int, optional
-        Of a call, where it takes no more.
-    """
-
-    name: str
-    run: Callable[[Any], Any]
-    given: Callable[[NDArray[Any]], Any] = field(default=lambda rows: rows)
-    dtype: str = "float32"
-    answer: str = "margin"
-    tolerance: float = SINGLE
-    may_differ: float = 0.0
-    most_rows: int | None = None
-
-    def ask(self, pool: NDArray[Any], n_rows: int) -> NDArray[Any]:
-        """What it answers to the first rows of the pool, shape (n_rows, n_columns)."""
-        rows = slices(pool, 0, n_rows, 1, self.dtype)[0]
-        step = min(n_rows, self.most_rows or n_rows)
-        parts = [np.array(self.run(self.given(rows[k : k + step]))) for k in range(0, n_rows, step)]
-        return np.concatenate(
-            [part.reshape(len(part), -1) if part.ndim else part.reshape(1, 1) for part in parts]
-        )
-
-    def seconds(self, pool: NDArray[Any], start: int, n_rows: int, calls: int) -> float:
-        """Seconds of so many calls of so many rows each, from row `start` of the pool on."""
-        return time_calls(
-            self.run, [self.given(rows) for rows in slices(pool, start, n_rows, calls, self.dtype)]
-        )
-
-
-Maker = Callable[[Case, int], Engine]
-
-
-def kept(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The file's content; made where there is no such file yet."""
-    if not path.exists():
-        path.write_bytes(make())
-    return path.read_bytes()
-
 
 # -- ours ----------------------------------------------------------------------------------------------------------
 
@@ -113,10 +50,7 @@ def our_library(case: Case, n_threads: int) -> Engine:
     def given(rows: NDArray[Any]) -> Any:
         out = np.empty((len(rows), forest.n_outputs))
         bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
-        parts = [
-            (rows[a:b].ctypes.data, b - a, out[a:b].ctypes.data)
-            for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
+        parts = [(rows[a:b].ctypes.data, b - a, out[a:b].ctypes.data) for a, b in itertools.pairwise(bounds)]
         return parts, rows, out
 
     def run(given: Any) -> Any:
@@ -282,8 +216,7 @@ def onnx_bytes(case: Case) -> bytes:
         model = onnxmltools.convert_lightgbm(case.model, initial_types=kind, zipmap=False)
     else:
         model = onnxmltools.convert_xgboost(case.model, initial_types=kind)
-    content = model.SerializeToString()
-    return content
+    return model.SerializeToString()
 
 
 def onnx_runtime(case: Case, n_threads: int) -> Engine:
