@@ -1,5 +1,8 @@
 """Somebody who answers in `inference.py`, and what everybody is asked."""
 
+import json
+import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,3 +70,42 @@ def kept(path: Path, make: Callable[[], bytes]) -> bytes:
     if not path.exists():
         path.write_bytes(make())
     return path.read_bytes()
+
+
+class Lleaves:
+    """lleaves, compiled and timed by `inference_worker.py` in an environment of its own."""
+
+    name = "lleaves"
+    answer = "margin"
+    tolerance = DOUBLE
+    may_differ = 0.0
+    most_rows = None
+
+    def __init__(self, model: Path, pool: Path, n_threads: int, python: str) -> None:
+        self._n_threads = n_threads
+        command = [python, str(Path(__file__).with_name("inference_worker.py"))]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        cache = str(model.with_name("lleaves.bin"))
+        self.versions = self._do("load", model=str(model), cache=cache, pool=str(pool))
+
+    def _do(self, what: str, **arguments: Any) -> Any:
+        """What the worker answers to a command."""
+        self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")  # type: ignore[union-attr]
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise RuntimeError("the process in lleaves' environment ended; its own words are above")
+        return json.loads(line)
+
+    def ask(self, pool: NDArray[Any], n_rows: int) -> NDArray[Any]:
+        """What it answers to the first rows of the pool, shape (n_rows, n_columns)."""
+        with tempfile.TemporaryDirectory(prefix="benchmark_") as folder:
+            into = Path(folder) / "answers.npy"
+            self._do("answer", start=0, n_rows=n_rows, into=str(into))
+            return np.asarray(np.load(into).reshape(n_rows, -1))
+
+    def seconds(self, pool: NDArray[Any], start: int, n_rows: int, calls: int) -> float:
+        """Seconds of so many calls of so many rows each, from row `start` of the pool on."""
+        found = self._do("time", start=start, n_rows=n_rows, calls=calls, n_threads=self._n_threads)
+        return float(found["seconds"])

@@ -8,17 +8,16 @@ that only its times mean something.
 
 import ctypes
 import itertools
-import json
 import os
-import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inference_engine import DOUBLE, SINGLE, Engine, kept
+from inference_engine import DOUBLE, SINGLE, Engine, Lleaves, kept
 from inference_models import SHAPES, Case, training_rows
 from numpy.typing import NDArray
 
@@ -196,6 +195,25 @@ def tl2cgen(case: Case, n_threads: int) -> Engine:
     return Engine("TL2cgen", lambda rows: predictor.predict(rows, pred_margin=True), tl2cgen.DMatrix, **how)
 
 
+@contextmanager
+def _truths_as_numbers() -> Iterator[None]:
+    """skl2onnx 1.20 hands over lists of truths, which onnx 1.23 takes no more where it wants whole numbers."""
+    from onnx import helper
+
+    make = helper.make_attribute
+
+    def make_attribute(key: str, value: Any, *others: Any, **options: Any) -> Any:
+        if isinstance(value, list | tuple) and any(isinstance(one, bool | np.bool_) for one in value):
+            value = [int(one) for one in value]
+        return make(key, value, *others, **options)
+
+    helper.make_attribute = make_attribute
+    try:
+        yield
+    finally:
+        helper.make_attribute = make
+
+
 def onnx_bytes(case: Case) -> bytes:
     """The model as ONNX, by the usual converter of its library."""
     library, n_features = SHAPES[case.name].library, case.forest.n_features
@@ -206,7 +224,8 @@ def onnx_bytes(case: Case) -> bytes:
     if library in ("forest", "hist"):
         from skl2onnx import to_onnx
 
-        content: bytes = to_onnx(case.model, case.pool[:1], options={"zipmap": False}).SerializeToString()
+        with _truths_as_numbers():
+            content: bytes = to_onnx(case.model, case.pool[:1], options={"zipmap": False}).SerializeToString()
         return content
     import onnxmltools
     from onnxmltools.convert.common.data_types import FloatTensorType
@@ -251,53 +270,15 @@ def onedal(case: Case, n_threads: int) -> Engine:
     return Engine("oneDAL", run, answer="probability", may_differ=0.002)
 
 
-class Lleaves:
-    """lleaves, compiled and timed by `inference_worker.py` in an environment of its own."""
-
-    name = "lleaves"
-    answer = "margin"
-    tolerance = DOUBLE
-    may_differ = 0.0
-    most_rows = None
-
-    def __init__(self, case: Case, n_threads: int, python: str) -> None:
-        self._n_threads = n_threads
-        model = case.folder / "model.txt"
-        kept(model, lambda: case.model.booster_.model_to_string().encode())
-        command = [python, str(Path(__file__).with_name("inference_worker.py"))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-        pool = str(case.folder.parent / f"{SHAPES[case.name].data}.npy")
-        self.versions = self._do("load", model=str(model), cache=str(case.folder / "lleaves.bin"), pool=pool)
-
-    def _do(self, what: str, **arguments: Any) -> Any:
-        """What the worker answers to a command."""
-        self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")  # type: ignore[union-attr]
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            raise RuntimeError("the process in lleaves' environment ended; its own words are above")
-        return json.loads(line)
-
-    def ask(self, pool: NDArray[Any], n_rows: int) -> NDArray[Any]:
-        """What it answers to the first rows of the pool, shape (n_rows, n_columns)."""
-        with tempfile.TemporaryDirectory(prefix="benchmark_") as folder:
-            into = Path(folder) / "answers.npy"
-            self._do("answer", start=0, n_rows=n_rows, into=str(into))
-            return np.asarray(np.load(into).reshape(n_rows, -1))
-
-    def seconds(self, pool: NDArray[Any], start: int, n_rows: int, calls: int) -> float:
-        """Seconds of so many calls of so many rows each, from row `start` of the pool on."""
-        found = self._do("time", start=start, n_rows=n_rows, calls=calls, n_threads=self._n_threads)
-        return float(found["seconds"])
-
-
 def lleaves(case: Case, n_threads: int) -> Any:
     """lleaves, where EC_LLEAVES_PYTHON names the Python of an environment that has it."""
     python = os.environ.get("EC_LLEAVES_PYTHON")
     if python is None:
         raise ValueError("EC_LLEAVES_PYTHON names no Python that has lleaves and llvmlite < 0.44")
-    return Lleaves(case, n_threads, python)
+    model = case.folder / "model.txt"
+    kept(model, lambda: case.model.booster_.model_to_string().encode())
+    pool = case.folder.parent / f"{SHAPES[case.name].data}.npy"
+    return Lleaves(model, pool, n_threads, python)
 
 
 # -- those that run only what they train -----------------------------------------------------------------------------
@@ -310,7 +291,12 @@ YDF = {
         "max_depth": -1,
     },
     "xgboost": {"num_trees": 500, "max_depth": 7},
-    "letter": {"num_trees": 100, "max_depth": 7},
+    "letter": {
+        "num_trees": 100,
+        "max_depth": 7,
+        "growing_strategy": "BEST_FIRST_GLOBAL",
+        "max_num_nodes": 19,
+    },
     "forest10": {"num_trees": 200, "max_depth": 11, "winner_take_all": False},
     "forest": {"num_trees": 200, "max_depth": -1, "min_examples": 1, "winner_take_all": False},
     "hist": {"num_trees": 300, "growing_strategy": "BEST_FIRST_GLOBAL", "max_num_nodes": 31, "max_depth": -1},
