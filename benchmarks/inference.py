@@ -41,6 +41,11 @@ MOST_CALLS = 1_000
 SLOW = 4.0
 """A peer so many times slower than the fastest is timed in each third turn only."""
 
+HOPELESS = 10.0
+"""A peer so many times slower than the fastest in calls of 1,000 rows is not asked for larger ones, unless it trained the model."""
+
+TRAINERS = ("scikit-learn", "XGBoost", "LightGBM", "CatBoost")
+LARGE = 10_000
 ROWS_TO_COMPARE = 2_000
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")  # fmt: skip
 PEER_PACKAGES = ("onnxruntime", "onnxmltools", "skl2onnx", "ydf", "scikit-learn-intelex", "daal")
@@ -147,10 +152,24 @@ def take_turns(pool: NDArray[Any], engines: Sequence[Any], n_rows: int, repeats:
     return found
 
 
+def hopeful(engines: Sequence[Any], us: dict[str, list[float | None]]) -> list[Any]:
+    """We, the libraries that trained the model, and the peers that are not hopelessly slow in calls of 1,000 rows."""
+    medians = {name: np.median([x for x in found if x is not None]) for name, found in us.items()}
+    fastest = min(median for name, median in medians.items() if not is_ours(name))
+    return [
+        engine
+        for engine in engines
+        if is_ours(engine.name)
+        or engine.name in TRAINERS
+        or medians.get(engine.name, np.inf) <= HOPELESS * fastest
+    ]
+
+
 def _settled(pool: NDArray[Any], engine: Any, n_rows: int, cursor: Cursor) -> float:
-    """Seconds of a call, after one that was not counted."""
+    """Seconds of a call, after one that was not counted; before large calls come smaller ones."""
     calls = 20 if n_rows == 1 else 1
-    engine.seconds(pool, cursor.take(n_rows * calls), n_rows, calls)
+    if n_rows <= LARGE:
+        engine.seconds(pool, cursor.take(n_rows * calls), n_rows, calls)
     return float(engine.seconds(pool, cursor.take(n_rows * calls), n_rows, calls)) / calls
 
 
@@ -165,9 +184,11 @@ def measure(name: str, n_threads: int, models: Path, repeats: int, is_quick: boo
     engines, absent = inference_peers.engines(case, n_threads)
     engines, compared, wrong = compare_all(case, engines)
     limit = inference_limits.limit(case.forest, np.ascontiguousarray(case.pool[:ROWS_TO_COMPARE]))
-    cursor, us = Cursor(len(case.pool)), {}
+    cursor, us, asked = Cursor(len(case.pool)), {}, engines
     for n_rows in QUICK_BATCHES if is_quick else BATCHES:
-        us[str(n_rows)] = take_turns(case.pool, engines, n_rows, repeats, cursor)
+        if n_rows > LARGE:
+            asked = hopeful(engines, us["1000"])
+        us[str(n_rows)] = take_turns(case.pool, asked, n_rows, repeats, cursor)
     lleaves = next((engine.versions for engine in engines if engine.name == "lleaves"), {})
     return {
         "shape": name,
@@ -269,11 +290,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="where models are kept from one run to the next")
     parser.add_argument("--prepare", action="store_true", help="train and convert, time nothing")
     parser.add_argument("--quick", action="store_true", help="small models")
-    parser.add_argument("--repeats", type=int, help="turns; default: 9, with --quick 3")
+    parser.add_argument("--repeats", type=int, help="turns; default: 7, with --quick 3")
     parser.add_argument("--output", type=Path, help="default: results/inference.json; with --quick nowhere")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     found = parser.parse_args(arguments)
-    found.repeats = found.repeats or (3 if found.quick else 9)
+    found.repeats = found.repeats or (3 if found.quick else 7)
     if found.output is None and not found.quick:
         found.output = RESULTS
     return found

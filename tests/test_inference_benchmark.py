@@ -122,6 +122,13 @@ def test_a_slow_peer_sits_out_but_we_never_do():
     assert None not in us["ours"] + us["fast"]
 
 
+def test_a_hopeless_peer_is_not_asked_for_large_calls_unless_it_trained_the_model():
+    us = {"ours": [99.0], "fast": [1.0], "hopeless": [11.0, None], "LightGBM": [30.0], "fair": [9.0]}
+    engines = [SimpleNamespace(name=name) for name in [*us, "single row only"]]
+    expected = ["ours", "fast", "LightGBM", "fair"]
+    assert expected == [engine.name for engine in inference.hopeful(engines, us)]
+
+
 def test_slices_go_on_at_the_beginning_of_the_pool():
     pool = np.arange(5.0)[:, None]
     found = inference_worker.slices(pool, 3, 2, 2, "float32")
