@@ -1,9 +1,9 @@
-"""Writes what the benchmarks found where people read it: the tables of the two README.md, and a picture.
+"""Writes what the benchmarks found where people read it: the tables of the two README.md, and two pictures.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->` and is made from results/NAME.json; a test keeps the two
 equal. No number is typed by hand.
 
-    python benchmarks/report.py            # both README.md and docs/compression.svg
+    python benchmarks/report.py            # both README.md, docs/compression.svg and docs/inference.svg
 """
 
 import itertools
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import inference_report
+from arm_report import arm_table
 from reading_report import fuzz_table, reading_table
 
 from ensemble_compress.wording import number, size
@@ -24,6 +26,7 @@ Row = Mapping[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURE = ROOT / "docs" / "compression.svg"
+INFERENCE_PICTURE = ROOT / "docs" / "inference.svg"
 HEADINGS = {
     "data, model, way": ":--",
     "own file": "--:",
@@ -167,10 +170,20 @@ def _distinct(texts: Any) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-TABLES: dict[str, Callable[[Sequence[Row]], str]] = {"compression": compression_table}
+TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
+    "compression": compression_table,
+    "inference": inference_report.inference_table,
+}
 """Those of the front page."""
-OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {"reading": reading_table, "fuzz": fuzz_table}
+OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
+    "reading": reading_table,
+    "fuzz": fuzz_table,
+    "engines": inference_report.engines_table,
+    "arm": arm_table,
+}
 """Those of the benchmarks' own page."""
+SOURCES = {"engines": "inference"}
+"""The results that a table is made from, where they have another name."""
 
 
 def fill(text: str, tables: Mapping[str, str]) -> str:
@@ -187,7 +200,8 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 
 def make_tables() -> dict[str, str]:
     """Every table by name, from the results beside this file."""
-    return {name: make(load_rows(name)) for name, make in (TABLES | OTHER_TABLES).items()}
+    tables = TABLES | OTHER_TABLES
+    return {name: make(load_rows(SOURCES.get(name, name))) for name, make in tables.items()}
 
 
 # -- the picture -------------------------------------------------------------------------------------------------
@@ -371,6 +385,10 @@ def main() -> int:
         PICTURE.parent.mkdir(exist_ok=True)
         draw(rows, PICTURE)
         print(f"wrote {PICTURE.relative_to(ROOT)}")
+    times = load_rows("inference")
+    if times:
+        inference_report.draw(times, INFERENCE_PICTURE)
+        print(f"wrote {INFERENCE_PICTURE.relative_to(ROOT)}")
     return 0
 
 
