@@ -124,7 +124,7 @@ def _problems(forest: Forest, data: Data, mix: float) -> list[_Problem]:
     """One problem for each output that has trees of its own, or one for all."""
     residual, curvature = _working_response(forest, data, mix)
     groups: list[tuple[int, NDArray[np.intp]]] = [(-1, np.arange(forest.n_trees))]
-    if forest.values.shape[1] == 1:
+    if forest.values.shape[1] == 1 < forest.n_outputs:
         groups = [(k, np.flatnonzero(forest.tree_output == k)) for k in range(forest.n_outputs)]
     return [_problem(forest, data, k, trees, residual, curvature) for k, trees in groups if len(trees)]
 

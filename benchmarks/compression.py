@@ -34,7 +34,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 
 import ensemble_compress as ec
-from ensemble_compress import measure, sizes
+from ensemble_compress import measure, sizes, timing
 from ensemble_compress.errors import EnsembleCompressError
 from ensemble_compress.forest import Forest
 
@@ -288,7 +288,7 @@ def describe_report(report: Any) -> dict[str, Any]:
 
 def describe_speed(model: Any, small: Any, X: Any) -> dict[str, float]:
     """Microseconds a row in a batch: `predict` of the teacher in its own library and of the compressed model, in turns."""
-    found = measure.speed_us({"before": model.predict, "after": small.predict}, X)
+    found = timing.speed_us({"before": model.predict, "after": small.predict}, X)
     return {name: round(times["batch"], 4) for name, times in found.items()}
 
 

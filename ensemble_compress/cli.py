@@ -390,11 +390,9 @@ def compare(
     opened = [cli_models.open_model(path, trust_pickle) for path in models]
     columns = cli_files.Columns(target_column, labels=labels)
     labelled = [cli_files.labelled_rows(data, columns, model) for model in opened]
-    found = cli_output.compare(opened, labelled)
-    if as_json:
-        show_json(found)
-    else:
-        show([f"{len(labelled[0][1]):,} rows of {data}"], [cli_output.comparison_table(found)])
+    cli_output.show_comparison(
+        cli_output.compare(opened, labelled), f"{len(labelled[0][1]):,} rows of {data}", as_json
+    )
 
 
 def main() -> None:

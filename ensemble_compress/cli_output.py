@@ -100,10 +100,10 @@ def compare(models: Sequence[Any], labelled: Sequence[tuple[Any, Any, Any]]) -> 
         raise InputError(
             "a classifier and a regression model have no score in common; compare like with like"
         )
-    from ensemble_compress import measure, sizes
+    from ensemble_compress import measure, sizes, timing
 
     rows = {str(m.path): m.forest.rows(m.transform(X)) for m, (X, _, _) in zip(models, labelled, strict=True)}
-    timed = {str(m.path): measure.speed_us({"it": m.forest.predict}, rows[str(m.path)])["it"] for m in models}
+    timed = {str(m.path): timing.speed_us({"it": m.forest.predict}, rows[str(m.path)])["it"] for m in models}
     found = {}
     for model, (_, y, _) in zip(models, labelled, strict=True):
         forest, path = model.forest, str(model.path)
@@ -124,3 +124,11 @@ def comparison_table(found: Mapping[str, Mapping[str, Any]]) -> displays.Table:
     keys = list(next(iter(found.values())))
     rows = tuple((name(key), *(number(values[key]) for values in found.values())) for key in keys)
     return displays.Table("", ("", *found), rows)
+
+
+def show_comparison(found: Mapping[str, Mapping[str, Any]], heading: str, as_json: bool) -> None:
+    """The models side by side, as a table or as JSON."""
+    if as_json:
+        show_json(found)
+    else:
+        show([heading], [comparison_table(found)])

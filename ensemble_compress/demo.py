@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import ensemble_compress as ec
-from ensemble_compress import emulate, measure, sizes
+from ensemble_compress import emulate, measure, sizes, timing
 from ensemble_compress.cli_output import show
 from ensemble_compress.displays import Table
 from ensemble_compress.errors import ToolchainError
@@ -115,7 +115,7 @@ def _comparison(pair: Pair, X: NDArray[Any], y: NDArray[Any]) -> Table:
     """Bytes, accuracy, agreement and speed of a model and its compressed form on rows that neither has seen."""
     teacher, student = ec.read(pair.teacher), pair.small.forest
     with _working(f"timing the {pair.name}"):
-        speed = measure.speed_us({"teacher": pair.teacher.predict, "student": pair.small.predict}, X)
+        speed = timing.speed_us({"teacher": pair.teacher.predict, "student": pair.small.predict}, X)
     before, after = pair.teacher.predict(X), pair.small.predict(X)
     c_bytes = sizes.c_bytes(teacher), sizes.c_bytes(student)
     rows = [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress import measure, sizes
+from ensemble_compress import measure, sizes, timing
 from ensemble_compress.data import Data
 from ensemble_compress.errors import MissingPackageError, ModelFileError, in_short
 from ensemble_compress.forest import Forest
@@ -321,7 +321,7 @@ def _speed(
     forms = {"teacher": data.X, "student": data.X}
     if rows is not None and _predicts(model, rows):
         predictors["own"], forms["own"] = model.predict, rows
-    found = measure.speed_us(predictors, forms, seconds=0.05)
+    found = timing.speed_us(predictors, forms, seconds=0.05)
     own = {f"own_{key}": value for key, value in found.get("own", {}).items()}
     return {**found["teacher"], **own}, found["student"]
 

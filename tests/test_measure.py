@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from test_writer_c import small_forest
 
-from ensemble_compress import measure
+from ensemble_compress import measure, timing
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes, make_sets
 from ensemble_compress.readers import read
@@ -263,8 +263,8 @@ class Clock:
 
 def test_speed_is_time_over_rows(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(measure.time, "perf_counter_ns", clock)
-    found = measure.speed_us(
+    monkeypatch.setattr(timing.time, "perf_counter_ns", clock)
+    found = timing.speed_us(
         {"slow": clock.predictor(100, 50), "fast": clock.predictor(0, 2)}, np.zeros((1000, 3))
     )
     n_rows = 0.2 / 4 / ((100 + 50 * 200) / 200 * 1e-6)  # a call of the slow one takes a quarter of the time
@@ -277,20 +277,20 @@ def test_speed_is_time_over_rows(monkeypatch):
 
 def test_speed_takes_about_the_time_that_it_is_given(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(measure.time, "perf_counter_ns", clock)
-    measure.speed_us({"it": clock.predictor(10, 5)}, np.zeros((500, 1)), seconds=0.5)
+    monkeypatch.setattr(timing.time, "perf_counter_ns", clock)
+    timing.speed_us({"it": clock.predictor(10, 5)}, np.zeros((500, 1)), seconds=0.5)
     assert 0.5e9 <= clock.ns <= 1.1e9  # half a second for batches; a thousand single rows take less
 
 
 def test_each_predictor_may_have_its_own_form_of_the_rows(monkeypatch):
     clock, seen = Clock(), set()
-    monkeypatch.setattr(measure.time, "perf_counter_ns", clock)
+    monkeypatch.setattr(timing.time, "perf_counter_ns", clock)
 
     def remember(rows):
         seen.add(rows.dtype.name)
         clock.predictor(1, 1)(rows)
 
     rows = {"a": np.zeros((30, 1), np.float32), "b": np.zeros((30, 1))}
-    found = measure.speed_us({"a": remember, "b": remember}, rows, seconds=0.001)
+    found = timing.speed_us({"a": remember, "b": remember}, rows, seconds=0.001)
     assert seen == {"float32", "float64"}
     assert set(found) == {"a", "b"}

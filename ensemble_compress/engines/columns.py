@@ -141,7 +141,7 @@ def _bits_below(threshold: NDArray[np.float64]) -> NDArray[np.uint32]:
     """The key of the largest float32 that is not above each threshold."""
     with np.errstate(over="ignore"):
         nearest = threshold.astype(np.float32)
-    nearest = np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        nearest = np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     bits = (nearest + np.float32(0)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import inlined, kernel
+from ensemble_compress.engines import inlined, kernel, steps
 from ensemble_compress.engines.columns import Columns, copy_below, find_keys
 from ensemble_compress.engines.packed_walk import BLOCK, Packed
 
@@ -69,46 +68,18 @@ def _walk_trees(
     `starts` and `record` are addresses.
     """
     signature = types.void(starts, record, keys, mask, shift, row)
-    key_type, place_type = ir.IntType(32), ir.IntType(64)
-
-    def number(value: int) -> Any:
-        return ir.Constant(place_type, value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(k: int) -> Any:
-            return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
-
-        first, record = (builder.inttoptr(arguments[k], place_type.as_pointer()) for k in (0, 1))
-        keys, row, mask, shift = data(2), data(5), arguments[3], arguments[4]
-        trees = [builder.gep(record, [builder.load(builder.gep(first, [number(q)]))]) for q in range(LANES)]
-        places = [cgutils.alloca_once(builder, place_type) for _ in range(LANES)]  # become registers
-        for place in places:
-            builder.store(number(0), place)
-
-        def step(q: int) -> Any:
-            """Move on in tree q; returns a number that is zero if the row has come to its leaf."""
-            old = builder.load(places[q])
-            node = builder.load(builder.gep(trees[q], [old]))
-            upper = builder.lshr(node, number(32))
-            x = builder.load(builder.gep(keys, [builder.and_(upper, mask)]))
-            goes_right = builder.icmp_unsigned("<", builder.trunc(node, key_type), x)
-            new = builder.add(builder.lshr(upper, shift), builder.zext(goes_right, place_type))
-            builder.store(new, places[q])
-            return builder.xor(new, old)
-
-        loop, done = (builder.append_basic_block(name) for name in ("walk", "walked"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        for q in range(LANES):
-            step(q)
-        moved = step(0)
-        for q in range(1, LANES):
-            moved = builder.or_(moved, step(q))
-        builder.cbranch(builder.icmp_unsigned("!=", moved, number(0)), loop, done)
-        builder.position_at_end(done)
+        first, record = (builder.inttoptr(arguments[k], steps.PLACE.as_pointer()) for k in (0, 1))
+        keys, row = (steps.array_data(context, builder, signature, arguments, k) for k in (2, 5))
+        trees = [
+            builder.gep(record, [builder.load(builder.gep(first, [steps.number(q)]))]) for q in range(LANES)
+        ]
+        roots = [steps.number(0)] * LANES
+        places = steps.walk(builder, trees, [keys] * LANES, arguments[3], arguments[4], roots)
         for q, place in enumerate(places):
-            node = builder.load(builder.gep(trees[q], [builder.load(place)]))
-            builder.store(builder.and_(node, number(0xFFFFFFFF)), builder.gep(row, [number(q)]))
+            node = builder.load(builder.gep(trees[q], [place]))
+            builder.store(builder.and_(node, steps.number(0xFFFFFFFF)), builder.gep(row, [steps.number(q)]))
         return context.get_dummy_value()
 
     return signature, generate

@@ -23,7 +23,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import inlined, kernel
+from ensemble_compress.engines import inlined, kernel, steps
 from ensemble_compress.engines.columns import (
     Columns,
     copy_below,
@@ -216,113 +216,62 @@ def _choose_uppermost(
 # -- kernels -----------------------------------------------------------------------------------------------------
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _try_tests(
-    typing_context: Any,
-    test_at: Any,
-    key: Any,
-    mask: Any,
-    start: Any,
-    stop: Any,
-    keys: Any,
-    block: Any,
-    column_mask: Any,
-    entry: Any,
-) -> Any:
-    """Write to `entry` the numbers of the entries of a block of rows, after the tests from `start` to `stop`.
+def _walk_block_to(what: str) -> Any:
+    """The intrinsic that walks a block of rows down a tree, and writes what it finds: the leaves' "places" or value "rows"."""
 
-    The keys of the block begin at `keys[block]`.
-    """
-    signature = types.void(test_at, key, mask, start, stop, keys, block, column_mask, entry)
-    vector = ir.VectorType(ir.IntType(32), BLOCK)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def walk_block(
+        typing_context: Any, plan: Any, t: Any, keys: Any, block: Any, column_mask: Any, found: Any
+    ) -> Any:
+        """Walk the rows whose keys begin at `keys[block]` down tree t; `column_mask` tells which columns to read."""
+        signature = types.void(plan, t, keys, block, column_mask, found)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(k: int) -> Any:
-            return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            plan, t, _, block, column_mask, _ = arguments
+            fields = dict(zip(signature.args[0].fields, signature.args[0].types, strict=True))
 
-        def splat(value: Any) -> Any:
-            nothing = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(one, nothing, ir.Constant(vector, [0] * BLOCK))
+            def field(name: str) -> Any:
+                return builder.extract_value(plan, signature.args[0].fields.index(name))
 
-        test_at, key, mask, keys, entry = (data(k) for k in (0, 1, 2, 5, 8))
-        start, stop, block, column_mask = arguments[3], arguments[4], arguments[6], arguments[7]
-        first = builder.gep(keys, [block])
-        bits = cgutils.alloca_once(builder, vector)  # becomes registers
-        builder.store(ir.Constant(vector, [-1] * BLOCK), bits)
-        with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (j, _):
-            at = builder.sext(builder.load(builder.gep(test_at, [j])), start.type)
-            column = builder.gep(first, [builder.and_(at, column_mask)])
-            x = builder.load(builder.bitcast(column, vector.as_pointer()), align=4)
-            bound = splat(builder.load(builder.gep(key, [j])))
-            stays = builder.sext(builder.icmp_unsigned(">=", bound, x), vector)
-            kept = builder.or_(stays, splat(builder.load(builder.gep(mask, [j]))))
-            builder.store(builder.and_(builder.load(bits), kept), bits)
-        of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
-        count = cgutils.get_or_insert_function(builder.module, of_vectors, f"llvm.cttz.v{BLOCK}i32")
-        lowest = builder.call(count, [builder.load(bits), ir.Constant(ir.IntType(1), 0)])
-        builder.store(lowest, builder.bitcast(entry, vector.as_pointer()), align=4)
-        return context.get_dummy_value()
+            def data(name: str) -> Any:
+                return cgutils.create_struct_proxy(fields[name])(context, builder, field(name)).data
 
-    return signature, generate
+            def at(name: str, k: Any) -> Any:
+                value = builder.load(builder.gep(data(name), [k]))
+                return builder.sext(value, steps.PLACE) if value.type != steps.PLACE else value
+
+            first = builder.gep(steps.array_data(context, builder, signature, arguments, 2), [block])
+            found = steps.array_data(context, builder, signature, arguments, 5)
+            tests = [data(name) for name in ("test_at", "test_key", "test_mask")]
+            start, stop = at("test_start", t), at("test_start", builder.add(t, steps.number(1)))
+            entry = steps.try_tests(builder, BLOCK, tests, start, stop, first, column_mask)
+            entries = builder.gep(data("entry"), [builder.mul(t, steps.number(ENTRIES))])
+            tree = builder.gep(data("record"), [at("tree_start", t)])
+            for half in range(0, BLOCK, LANES):
+                lanes = range(half, half + LANES)
+                chosen = [builder.extract_element(entry, ir.Constant(steps.KEY, q)) for q in lanes]
+                starts = [
+                    builder.sext(
+                        builder.load(builder.gep(entries, [builder.zext(e, steps.PLACE)])), steps.PLACE
+                    )
+                    for e in chosen
+                ]
+                rows = [builder.gep(first, [steps.number(q)]) for q in lanes]
+                places = steps.walk(builder, [tree] * LANES, rows, column_mask, field("child_shift"), starts)
+                for q, place in zip(lanes, places, strict=True):
+                    if what == "rows":
+                        place = builder.and_(
+                            builder.load(builder.gep(tree, [place])), steps.number(0xFFFFFFFF)
+                        )
+                    builder.store(place, builder.gep(found, [steps.number(q)]))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return walk_block
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _walk_lanes(
-    typing_context: Any,
-    record: Any,
-    root: Any,
-    keys: Any,
-    lane: Any,
-    mask: Any,
-    shift: Any,
-    at: Any,
-    half: Any,
-) -> Any:
-    """Walk the rows from `lane` on in `keys` down the tree at `root`, from the places in `at[half:]` to those of their leaves."""
-    signature = types.void(record, root, keys, lane, mask, shift, at, half)
-    key_type, place_type = ir.IntType(32), ir.IntType(64)
-
-    def number(value: int) -> Any:
-        return ir.Constant(place_type, value)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(k: int) -> Any:
-            return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
-
-        tree, row = builder.gep(data(0), [arguments[1]]), builder.gep(data(2), [arguments[3]])
-        mask, shift, at = arguments[4], arguments[5], builder.gep(data(6), [arguments[7]])
-        places = [cgutils.alloca_once(builder, place_type) for _ in range(LANES)]  # become registers
-        for q, place in enumerate(places):
-            builder.store(builder.load(builder.gep(at, [number(q)])), place)
-
-        def step(q: int) -> Any:
-            """Move lane q on; returns a number that is zero if it stayed."""
-            old = builder.load(places[q])
-            node = builder.load(builder.gep(tree, [old]))
-            upper = builder.lshr(node, number(32))
-            x = builder.load(builder.gep(row, [builder.add(builder.and_(upper, mask), number(q))]))
-            goes_right = builder.icmp_unsigned("<", builder.trunc(node, key_type), x)
-            new = builder.add(builder.lshr(upper, shift), builder.zext(goes_right, place_type))
-            builder.store(new, places[q])
-            return builder.xor(new, old)
-
-        loop, done = (builder.append_basic_block(name) for name in ("walk", "walked"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        for _ in range(STEPS - 1):
-            for q in range(LANES):
-                step(q)
-        moved = step(0)
-        for q in range(1, LANES):
-            moved = builder.or_(moved, step(q))
-        builder.cbranch(builder.icmp_unsigned("!=", moved, number(0)), loop, done)
-        builder.position_at_end(done)
-        for q, place in enumerate(places):
-            builder.store(builder.load(place), builder.gep(at, [number(q)]))
-        return context.get_dummy_value()
-
-    return signature, generate
+_walk_to_places, _walk_to_rows = _walk_block_to("places"), _walk_block_to("rows")
 
 
 @inlined
@@ -348,18 +297,6 @@ def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scrat
     return np.int64(plan.column_mask)
 
 
-@inlined
-def _walk_block(plan: Any, t: int, keys: Any, block: int, column_mask: int, entry: Any, at: Any) -> None:
-    """Write to `at` the places of the leaves of a block of rows, whose keys begin at `keys[block]`, in tree t."""
-    start, stop = np.int64(plan.test_start[t]), np.int64(plan.test_start[t + 1])
-    _try_tests(plan.test_at, plan.test_key, plan.test_mask, start, stop, keys, block, column_mask, entry)
-    for q in range(BLOCK):
-        at[q] = plan.entry[t, entry[q]]
-    root, shift = np.int64(plan.tree_start[t]), np.int64(plan.child_shift)
-    for half in range(0, BLOCK, LANES):
-        _walk_lanes(plan.record, root, keys, block + half, column_mask, shift, at, np.int64(half))
-
-
 @kernel
 def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
@@ -368,17 +305,17 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
     keys = np.zeros((chunk // BLOCK, 2 * n_pairs + 1, BLOCK), np.uint32)
     sums = np.zeros((chunk, n_outputs), out.dtype)
-    entry, at = np.zeros(BLOCK, np.int32), np.zeros(BLOCK, np.int64)
+    row = np.zeros(BLOCK, np.int64)
     for first in range(start, stop, chunk):
         last = min(stop, first + chunk)
         column_mask = _find_keys_of_chunk(plan, X, first, last, scratch, keys)
         sums[: last - first] = out[first:last]
         for t in range(len(plan.tree_output)):
-            root, output = plan.tree_start[t], plan.tree_output[t]
+            output = plan.tree_output[t]
             for i in range(0, last - first, BLOCK):
-                _walk_block(plan, t, keys, np.int64(i * (2 * n_pairs + 1)), column_mask, entry, at)
+                _walk_to_rows(plan, np.int64(t), keys, np.int64(i * (2 * n_pairs + 1)), column_mask, row)
                 for q in range(BLOCK):
-                    v = plan.record[root + at[q]] & 0xFFFFFFFF
+                    v = row[q]
                     if output >= 0:
                         sums[i + q, output] += plan.values[v, 0]
                     elif width == 2:  # of two classes: without a loop
@@ -397,13 +334,13 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     chunk = _chunk_rows(n_pairs + 1, stop - start)
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
     keys = np.zeros((chunk // BLOCK, 2 * n_pairs + 1, BLOCK), np.uint32)
-    entry, at = np.zeros(BLOCK, np.int32), np.zeros(BLOCK, np.int64)
+    place = np.zeros(BLOCK, np.int64)
     for first in range(start, stop, chunk):
         last = min(stop, first + chunk)
         column_mask = _find_keys_of_chunk(plan, X, first, last, scratch, keys)
         for t in range(len(plan.tree_output)):
             root = plan.tree_start[t]
             for i in range(0, last - first, BLOCK):
-                _walk_block(plan, t, keys, np.int64(i * (2 * n_pairs + 1)), column_mask, entry, at)
+                _walk_to_places(plan, np.int64(t), keys, np.int64(i * (2 * n_pairs + 1)), column_mask, place)
                 for q in range(min(BLOCK, last - first - i)):
-                    out[first + i + q, t] = plan.node[root + at[q]]
+                    out[first + i + q, t] = plan.node[root + place[q]]

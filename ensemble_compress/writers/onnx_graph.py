@@ -231,3 +231,15 @@ def label_array(forest: Forest) -> NDArray[Any]:
         f"labels of dtype {classes.dtype} cannot be written to ONNX; expected whole numbers of 64 bits, floats, truth"
         " values or texts: train the classifier on such labels"
     )
+
+
+def without_fractions(graph: Graph, codes: str, rule: str, dtype: np.dtype[Any]) -> str:
+    """The codes of numbers by `Forest.category_rule`."""
+    if rule == "exact":
+        return codes
+    floor = graph.apply("Floor", codes)
+    if rule == "floor":
+        return floor
+    # Towards zero: what lies between -1 and 0 is category 0.
+    below_zero = graph.apply("Equal", floor, graph.constant(-1, dtype))
+    return graph.apply("Where", below_zero, graph.apply("Ceil", codes), floor)

@@ -14,7 +14,7 @@ from ensemble_compress.distinct import float32_below
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import set_codes
-from ensemble_compress.writers.onnx_graph import Graph
+from ensemble_compress.writers.onnx_graph import Graph, without_fractions
 
 DOMAIN = "ai.onnx.ml"
 LEQ, LT, EQ, MEMBER = 0, 1, 4, 6
@@ -114,19 +114,7 @@ def _add_rows(graph: Graph, forest: Forest, dtype: np.dtype[Any]) -> str:
     if not len(columns):
         return rows
     codes = graph.apply("Gather", rows, graph.constant(columns, np.int64), axis=1)
-    return graph.apply("Concat", rows, _without_fractions(graph, codes, forest.category_rule, dtype), axis=1)
-
-
-def _without_fractions(graph: Graph, codes: str, rule: str, dtype: np.dtype[Any]) -> str:
-    """The codes of numbers by `Forest.category_rule`."""
-    if rule == "exact":
-        return codes
-    floor = graph.apply("Floor", codes)
-    if rule == "floor":
-        return floor
-    # Towards zero: what lies between -1 and 0 is category 0.
-    below_zero = graph.apply("Equal", floor, graph.constant(-1, dtype))
-    return graph.apply("Where", below_zero, graph.apply("Ceil", codes), floor)
+    return graph.apply("Concat", rows, without_fractions(graph, codes, forest.category_rule, dtype), axis=1)
 
 
 def _has_constant(forest: Forest) -> bool:

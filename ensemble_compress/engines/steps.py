@@ -1,0 +1,112 @@
+"""The innermost loop of the walks, in LLVM's own words: its optimiser would make branches of the same lines of Python.
+
+A step is seven instructions and depends on the data in no branch. A node is eight bytes: its key in the low 32 bits, above
+it the place of its column among the row's keys, above that its left child's place in the tree. Siblings lie side by side, so
+the carry of the comparison is added to the left child's place; a leaf is its own left child and reads a key of zero, so
+that it never moves on. One walk is a chain of dependent loads; several in one loop hide each other's latency.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+KEY, PLACE = ir.IntType(32), ir.IntType(64)
+STEPS = 2
+"""Steps between two looks at whether a walk still moves."""
+
+
+def number(value: int) -> Any:
+    """A constant place."""
+    return ir.Constant(PLACE, value)
+
+
+def array_data(context: Any, builder: Any, signature: Any, arguments: Any, k: int) -> Any:
+    """Where the elements of an array lie that is argument k."""
+    return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+
+
+def walk(
+    builder: Any, trees: Sequence[Any], rows: Sequence[Any], mask: Any, shift: Any, starts: Sequence[Any]
+) -> list[Any]:
+    """Append to a function the walks of some lanes, each down its tree from its start, until none moves; returns their places.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Of the function; it goes on behind the loop.
+    trees, rows : sequence of pointers
+        The first node of each lane's tree, and the first key of its row.
+    mask, shift : values
+        What cuts the column's place out of a node's upper half, and by how much that is shifted for the child's.
+    starts : sequence of values
+        The places where the lanes begin.
+    """
+    places = [cgutils.alloca_once(builder, PLACE) for _ in trees]  # become registers
+    for place, start in zip(places, starts, strict=True):
+        builder.store(start, place)
+
+    def step(q: int) -> Any:
+        """Move lane q on; returns a number that is zero if it stayed."""
+        old = builder.load(places[q])
+        node = builder.load(builder.gep(trees[q], [old]))
+        upper = builder.lshr(node, number(32))
+        x = builder.load(builder.gep(rows[q], [builder.and_(upper, mask)]))
+        goes_right = builder.icmp_unsigned("<", builder.trunc(node, KEY), x)
+        new = builder.add(builder.lshr(upper, shift), builder.zext(goes_right, PLACE))
+        builder.store(new, places[q])
+        return builder.xor(new, old)
+
+    loop, done = (builder.append_basic_block(name) for name in ("walk", "walked"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    for _ in range(STEPS - 1):
+        for q in range(len(trees)):
+            step(q)
+    moved = step(0)
+    for q in range(1, len(trees)):
+        moved = builder.or_(moved, step(q))
+    builder.cbranch(builder.icmp_unsigned("!=", moved, number(0)), loop, done)
+    builder.position_at_end(done)
+    return [builder.load(place) for place in places]
+
+
+def try_tests(
+    builder: Any, n_lanes: int, tests: Sequence[Any], start: Any, stop: Any, first: Any, column_mask: Any
+) -> Any:
+    """Append to a function the tests from `start` to `stop` on a block of rows; returns each row's lowest bit that is left.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Of the function.
+    n_lanes : int
+        Rows of a block.
+    tests : sequence of pointers
+        To the places of the tests' columns, to their keys, and to the bits that rows keep whose key is above.
+    start, stop : values
+        Which tests.
+    first : pointer
+        The first key of the block.
+    column_mask : value
+        What cuts off a column's place.
+    """
+    vector = ir.VectorType(KEY, n_lanes)
+
+    def splat(value: Any) -> Any:
+        nothing = ir.Constant(vector, ir.Undefined)
+        one = builder.insert_element(nothing, value, ir.Constant(KEY, 0))
+        return builder.shuffle_vector(one, nothing, ir.Constant(vector, [0] * n_lanes))
+
+    bits = cgutils.alloca_once(builder, vector)  # becomes registers
+    builder.store(ir.Constant(vector, [-1] * n_lanes), bits)
+    with cgutils.for_range_slice(builder, start, stop, number(1)) as (j, _):
+        at, key, mask = (builder.load(builder.gep(test, [j])) for test in tests)
+        column = builder.gep(first, [builder.and_(builder.sext(at, PLACE), column_mask)])
+        x = builder.load(builder.bitcast(column, vector.as_pointer()), align=4)
+        stays = builder.sext(builder.icmp_unsigned(">=", splat(key), x), vector)
+        builder.store(builder.and_(builder.load(bits), builder.or_(stays, splat(mask))), bits)
+    of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
+    count = cgutils.get_or_insert_function(builder.module, of_vectors, f"llvm.cttz.v{n_lanes}i32")
+    return builder.call(count, [builder.load(bits), ir.Constant(ir.IntType(1), 0)])
