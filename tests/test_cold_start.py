@@ -182,3 +182,16 @@ def test_a_disk_that_is_full_stops_no_prediction(tmp_path: Path) -> None:
     lines = run(FULL_DISK + COMPILE, NUMBA_CACHE_DIR=str(tmp_path))[0].splitlines()
     assert lines[1] == PARENTS
     assert [line.partition(":")[0] for line in lines[2:]] == ["RuntimeWarning compiled code cannot be kept"]
+
+
+def test_kernels_are_compiled_anew_when_a_file_of_their_steps_has_changed(
+    package: Path, tmp_path: Path
+) -> None:
+    hits = f"sys.path.insert(0, {str(package)!r}){COMPILE}\nprint(sum(structure.find_parents.stats.cache_hits.values()))"
+
+    def count_hits() -> str:
+        return run(hits, NUMBA_CACHE_DIR=str(tmp_path))[0].splitlines()[-1]
+
+    assert [count_hits(), count_hits()] == ["0", "1"]
+    os.utime(package / "ensemble_compress" / "engines" / "columns.py", (1, 1))
+    assert [count_hits(), count_hits()] == ["0", "1"]

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import forests, hard_rows, rows_for
 
+from ensemble_compress import predict
 from ensemble_compress.engines import bitvector, one_row, packed_walk, structure, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
@@ -52,6 +53,10 @@ def by_engine(engine: ModuleType, forest: Forest, rows: np.ndarray, start: int, 
     """The leaves (others -7) and sums (others NaN) of the rows from `start` to `stop`, by one engine."""
     (run,) = forest._plan.runs
     trees = {walk: run.walk, packed_walk: run.packed, bitvector: run.bits, one_row: run.one_row}[engine]
+    # What the engines are given: codes that are rounded down.
+    rows = predict.as_codes(
+        rows.astype(forest.x_dtype), np.array(forest._door.category_columns, int), forest.category_rule
+    )
     leaves = np.full((len(rows), forest.n_trees), -7, np.int32)
     if engine is not one_row:
         engine.find_leaves(trees, rows, start, stop, leaves)
@@ -100,7 +105,7 @@ def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> Non
 
 @needs_the_compiler
 def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_walk() -> None:
-    n_features = packed_walk.MOST_COLUMNS + 1
+    n_features = packed_walk.MOST_PAIRS + 1
     wide = replace(
         join([chain(1, turns_left=True)] * n_features),
         n_features=n_features,

@@ -319,9 +319,8 @@ EXCEPTIONS = {
         "`inplace_predict` of a DART",
         "counts as missing",
     ),
-    "lightgbm": ("are a tie, which goes to the first class", "strictly between -1 and 0"),
+    "lightgbm": ("are a tie, which goes to the first class",),
     "sklearn_ensembles": ("several jobs it adds up",),
-    "sklearn_boosting": ("A number between two categories",),
     "catboost_features": ("has the hash of one that was",),
 }
 

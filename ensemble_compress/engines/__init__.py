@@ -7,6 +7,7 @@ A kernel is serial, cached on disk and free of the GIL; it raises nothing and al
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -19,6 +20,7 @@ def kernel(function: Function) -> Function:
     policy: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         compiled = numba.njit(cache=True, **policy)(function)
+        _follow_sources(compiled)
         _keep_going(compiled)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
@@ -37,6 +39,19 @@ def _say_no_cache() -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+def _follow_sources(compiled: Any) -> None:
+    """Compile anew when any engine has changed: Numba looks at the kernel's own file, but its steps may lie in others."""
+    kept = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if kept is not None:
+        kept._source_stamp = kept._source_stamp, _source_stamp()
+
+
+@cache
+def _source_stamp() -> tuple[tuple[str, int, int], ...]:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
 def _keep_going(compiled: Any) -> None:

@@ -26,6 +26,12 @@ from ensemble_compress.engines.columns import Columns, copy_below, find_columns,
 
 BLOCK = 64
 WORD = 16
+DE_BRUIJN = 0x09AF
+"""Shifted left by 0 to 15, its highest four bits (of 16) are all different: to hash a bit costs less than to count it."""
+
+CHUNK = 64
+"""Trees whose leaves are found before they are added up."""
+
 MOST_LEAVES = 64
 MOST_PAIRS = 4096
 """A block's ranks have to stay in the processor's second cache."""
@@ -44,13 +50,11 @@ class BitVectors(NamedTuple):
         Where a word's tests begin.
     column, above, mask : ndarray of shape (n_tests,)
         A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`.
-    first_leaf : ndarray of shape (n_trees + 1,) int32
-        Where a tree's leaves begin in `row` and `leaf_value`.
-    row : ndarray of shape (n_leaves,) int32
-        The row of `values` of each leaf, from left to right.
-    leaf_value : ndarray of shape (n_leaves,)
+    row : ndarray of shape (n_words * WORD,) int32
+        The row of `values` of each leaf. The leaf of a word's bit lies at the bit's hash, not at its number.
+    leaf_value : ndarray of shape (n_words * WORD,)
         The first value of each leaf.
-    node : ndarray of shape (n_leaves,) int32
+    node : ndarray of shape (n_words * WORD,) int32
         The node that each leaf is.
     tree_output, values : ndarray
         As in `Forest`.
@@ -62,7 +66,6 @@ class BitVectors(NamedTuple):
     column: NDArray[np.int32]
     above: NDArray[np.int16]
     mask: NDArray[np.int16]
-    first_leaf: NDArray[np.int32]
     row: NDArray[np.int32]
     leaf_value: NDArray[Any]
     node: NDArray[np.int32]
@@ -100,7 +103,9 @@ def lay_out(
     # Tests of one column side by side: its ranks are in the nearest cache then.
     order = np.lexsort((column[split], word))
     split, word, mask = split[order], word[order], mask[order]
-    row = nodes.leaf[is_leaf].astype(np.int32)
+    place = _places(n_leaves, word_start)
+    row, node = np.zeros(word_start[-1] * WORD, np.int32), np.zeros(word_start[-1] * WORD, np.int32)
+    row[place], node[place] = nodes.leaf[is_leaf], np.flatnonzero(is_leaf)
     return BitVectors(
         columns,
         word_start.astype(np.int32),
@@ -108,13 +113,20 @@ def lay_out(
         column[split],
         (rank[split] + 1).astype(np.int16),
         mask,
-        first_leaf.astype(np.int32),
         row,
-        np.ascontiguousarray(values[row, 0]),
-        np.flatnonzero(is_leaf).astype(np.int32),
+        np.ascontiguousarray(values[row, 0]) if len(values) else np.zeros(len(row), values.dtype),
+        node,
         tree_output,
         values,
     )
+
+
+def _places(n_leaves: NDArray[np.int64], word_start: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each leaf lies: 16 places a word, a leaf at the hash of its bit."""
+    first = np.repeat(np.append(0, np.cumsum(n_leaves))[:-1], n_leaves)
+    leaf = np.arange(n_leaves.sum()) - first
+    word = np.repeat(word_start[:-1], n_leaves) + leaf // WORD
+    return np.asarray(word * WORD + ((DE_BRUIJN << leaf % WORD & 0xFFFF) >> 12))
 
 
 def _tests(
@@ -148,7 +160,7 @@ def _try_tests(
 ) -> Any:
     """Try the tests from `start` to `stop`, a word's, on a block of rows; rows with a bit left get their `leaf`.
 
-    `first` is the number of the word's first leaf in its tree.
+    `first` is the word's first place among those of its tree.
     """
     signature = types.void(ranks, column, above, mask, start, stop, first, leaf)
     short = ir.IntType(16)
@@ -179,10 +191,10 @@ def _try_tests(
             kept = builder.or_(stays, splat(builder.load(builder.gep(mask, [j]))))
             builder.store(builder.and_(builder.load(bits), kept), bits)
         left = builder.load(bits)
-        of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
-        count = cgutils.get_or_insert_function(builder.module, of_vectors, f"llvm.cttz.v{BLOCK}i16")
-        lowest = builder.call(count, [left, ir.Constant(ir.IntType(1), 0)])
-        found = builder.add(lowest, splat(builder.trunc(first, short)))
+        lowest = builder.and_(left, builder.sub(ir.Constant(vector, [0] * BLOCK), left))
+        hashed = builder.mul(lowest, ir.Constant(vector, [DE_BRUIJN] * BLOCK))
+        place = builder.lshr(hashed, ir.Constant(vector, [12] * BLOCK))
+        found = builder.add(place, splat(builder.trunc(first, short)))
         has_bit = builder.icmp_signed("!=", left, ir.Constant(vector, [0] * BLOCK))
         known = builder.load(whole(leaf), align=2)
         builder.store(builder.select(has_bit, found, known), whole(leaf), align=2)
@@ -192,14 +204,16 @@ def _try_tests(
 
 
 @inlined
-def _number_leaves(plan: Any, ranks: NDArray[np.int16], leaves: NDArray[np.int16]) -> None:
-    """Write to `leaves` the number of each row's leaf in each tree."""
-    for t in range(len(plan.word_start) - 1):
+def _find_places(
+    plan: Any, ranks: NDArray[np.int16], first: int, last: int, places: NDArray[np.uint16]
+) -> None:
+    """Write to `places` where each row's leaf lies among those of its tree, for the trees from `first` to `last`."""
+    for t in range(first, last):
         first_word = plan.word_start[t]
         for w in range(plan.word_start[t + 1] - 1, first_word - 1, -1):
             start, stop = np.int64(plan.test_start[w]), np.int64(plan.test_start[w + 1])
-            first = np.int64((w - first_word) * WORD)
-            _try_tests(ranks, plan.column, plan.above, plan.mask, start, stop, first, leaves[t])
+            begin = np.int64((w - first_word) * WORD)
+            _try_tests(ranks, plan.column, plan.above, plan.mask, start, stop, begin, places[t - first])
 
 
 @kernel
@@ -208,25 +222,26 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
     ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
-    leaves = np.zeros((n_trees, BLOCK), np.int16)
+    places = np.zeros((CHUNK, BLOCK), np.uint16)
     sums = np.zeros((n_outputs, BLOCK), out.dtype)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
         find_keys(plan.columns, X, first, n_rows, scratch, ranks)
         copy_below(plan.columns, n_rows, ranks)
-        _number_leaves(plan, ranks, leaves)
         for i in range(n_rows):
             for k in range(n_outputs):
                 sums[k, i] = out[first + i, k]
         for t in range(n_trees):
-            of_tree, leaf = leaves[t], plan.first_leaf[t]
+            if t % CHUNK == 0:
+                _find_places(plan, ranks, t, min(t + CHUNK, n_trees), places)
+            of_tree, base = places[t % CHUNK], np.uint64(plan.word_start[t] * WORD)
             if plan.tree_output[t] >= 0:
                 of_output = sums[plan.tree_output[t]]
                 for i in range(BLOCK):
-                    of_output[i] += plan.leaf_value[leaf + of_tree[i]]
+                    of_output[i] += plan.leaf_value[base + np.uint64(of_tree[i])]
             else:
                 for i in range(n_rows):
-                    v = plan.row[leaf + of_tree[i]]
+                    v = plan.row[base + np.uint64(of_tree[i])]
                     for k in range(width):
                         sums[k, i] += plan.values[v, k]
         for i in range(n_rows):
@@ -240,12 +255,15 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     n_trees = len(plan.tree_output)
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
     ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
-    leaves = np.zeros((n_trees, BLOCK), np.int16)
+    places = np.zeros((CHUNK, BLOCK), np.uint16)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
         find_keys(plan.columns, X, first, n_rows, scratch, ranks)
         copy_below(plan.columns, n_rows, ranks)
-        _number_leaves(plan, ranks, leaves)
-        for i in range(n_rows):
-            for t in range(n_trees):
-                out[first + i, t] = plan.node[plan.first_leaf[t] + leaves[t, i]]
+        for chunk in range(0, n_trees, CHUNK):
+            last = min(chunk + CHUNK, n_trees)
+            _find_places(plan, ranks, chunk, last, places)
+            for i in range(n_rows):
+                for t in range(chunk, last):
+                    place = np.uint64(plan.word_start[t] * WORD) + np.uint64(places[t - chunk, i])
+                    out[first + i, t] = plan.node[place]

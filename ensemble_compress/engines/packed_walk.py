@@ -36,10 +36,10 @@ LANES = 8
 STEPS = 2
 """Steps between two looks at whether a row still moves."""
 
-BLOCK = 16
-"""Rows whose keys lie together, column by column: a line of the cache a column."""
+BLOCK = 32
+"""Rows whose keys lie together, column by column: two lines of the cache a column."""
 
-CHUNK_BYTES = 192 * 1024
+CHUNK_BYTES = 384 * 1024
 MOST_BLOCKS = 256
 MOST_PAIRS = 4096
 ENTRIES = 32

@@ -31,9 +31,6 @@ BLOCK_BYTES = 1 << 18
 
 NARROW_ITEM, NARROW_NAN = (1 << 22) - 1, 0x7FC00000
 WIDE_NAN = 0x7FF8000000000000
-DE_BRUIJN = 0x09AF
-"""Shifted left by 0 to 15, its highest four bits (of 16) are all different."""
-
 STEP_NS, TEST_NS, RANK_NS = 1.6, 1.3, 0.7
 """A row one node on; a test on a block of rows; a value one step on in the search for its rank (measured with AVX2)."""
 
@@ -236,7 +233,8 @@ def _lay_out_bits(forest: Forest) -> _Bits:
             runs.append((first, last, 0, 0, 0))
             continue
         n_words[first:last] = np.diff(bits.word_start)
-        runs.append((first, last, n_columns, len(_used(bits)), _fewest_rows(bits)))
+        n_leaves = (np.diff(forest.tree_start[first : last + 1]) + 1) // 2
+        runs.append((first, last, n_columns, len(_used(bits)), _fewest_rows(bits, n_leaves)))
         n_columns += len(_used(bits))
         parts.append(bits)
     n_tests = np.concatenate([np.zeros(0, np.int64), *(np.diff(bits.test_start) for bits in parts)])
@@ -248,7 +246,7 @@ def _lay_out_bits(forest: Forest) -> _Bits:
         _joined(np.dtype("f8"), [bits.columns.cuts for bits in parts]),
         np.append(0, np.cumsum(n_words)).astype(np.uint32),
         np.append(0, np.cumsum(n_tests)).astype(np.uint32),
-        _joined(np.dtype("u4"), [_items(bits) for bits in parts]),
+        _joined(np.dtype("u4"), [bits.row.astype(np.uint32) for bits in parts]),
     )
 
 
@@ -318,19 +316,8 @@ def _tests(bits: bitvector.BitVectors) -> NDArray[Any]:
     return tests
 
 
-def _items(bits: bitvector.BitVectors) -> NDArray[np.uint32]:
-    """The row of values for each place: 16 places a word."""
-    n_leaves = np.diff(bits.first_leaf)
-    leaf = np.arange(bits.first_leaf[-1]) - np.repeat(bits.first_leaf[:-1], n_leaves)
-    word = np.repeat(bits.word_start[:-1], n_leaves) + leaf // bitvector.WORD
-    place = (DE_BRUIJN << (leaf % bitvector.WORD) & 0xFFFF) >> 12
-    items = np.zeros(bits.word_start[-1] * bitvector.WORD, np.uint32)
-    items[word * bitvector.WORD + place] = bits.row
-    return items
-
-
-def _fewest_rows(bits: bitvector.BitVectors) -> int:
+def _fewest_rows(bits: bitvector.BitVectors, n_leaves: NDArray[np.int32]) -> int:
     """So many rows cost as much by bit vectors as walked, one after the other."""
     n_cuts = np.diff(bits.columns.cut_start)[_used(bits) // 2]
-    row = STEP_NS * (1.3 * np.log2(np.diff(bits.first_leaf)) + 1).sum() - RANK_NS * np.log2(n_cuts).sum()
+    row = STEP_NS * (1.3 * np.log2(n_leaves) + 1).sum() - RANK_NS * np.log2(n_cuts).sum()
     return max(2, int(np.ceil(TEST_NS * len(bits.column) / row))) if row > 0 else 2**31
