@@ -114,15 +114,23 @@ def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArr
         if find_keys(columns, X, i, 1, scratch, keys):
             copy_below(columns, 1, keys)
             used = mask
+        total = out[i, 0]
         for first in range(0, n_trees, LANES):
             _walk_trees(table[0] + 8 * first, table[1], keys, used, shift, row)
-            for q in range(min(LANES, n_trees - first)):
+            n_lanes = min(LANES, n_trees - first)
+            if out.shape[1] == 1:  # in a register, not in memory
+                for q in range(n_lanes):
+                    total += values[row[q]]
+                continue
+            for q in range(n_lanes):
                 output, v = tree_output[first + q], row[q] * width
                 if output >= 0:
                     out[i, output] += values[v]
                 else:
                     for k in range(width):
                         out[i, k] += values[v + k]
+        if out.shape[1] == 1:
+            out[i, 0] = total
 
 
 @kernel

@@ -20,14 +20,17 @@ from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
 PLAIN_STEP = 4.5
 """A row one level down a tree by the plain walk."""
 
-PACKED_STEP = 0.7
+PACKED_STEP = 0.8
 """The same by the packed walk, whose eight lanes wait for the slowest."""
 
-PACKED_LEAF = 4.0
+PACKED_LEAF = 2.0
 """A row's way into a tree and its leaf's value, by the packed walk."""
 
-TEST = 3.0
-"""A test on a block of rows by bit vectors, the look-up of the leaves included."""
+TEST = 2.5
+"""A test on a block of rows by bit vectors."""
+
+BITS_LEAF = 0.3
+"""A row's leaf's value by bit vectors."""
 
 KEY = 1.0
 """A value's key, or one step on in the search for its rank."""
@@ -38,7 +41,7 @@ CALL = 1500.0
 FEWEST_TREES = 8
 """Shorter runs of small trees among large ones are walked with their neighbours."""
 
-ONE_STEP = 1.0
+ONE_STEP = 2.0
 """A row one level down a tree on the latency path, eight trees at a time."""
 
 ONE_LEAF = 3.0
@@ -47,7 +50,7 @@ ONE_LEAF = 3.0
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
 
-BITS_ROWS = 16
+BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
 
 
@@ -135,10 +138,11 @@ class Run:
         costs = {"walk": n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)}
         if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
             row = PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
-            keys = _whole(n_rows, packed_walk.BLOCK) * _key_cost(self.packed.columns)
-            costs["packed"] = CALL + _whole(n_rows, packed_walk.LANES) * row + keys
+            row += _key_cost(self.packed.columns)
+            costs["packed"] = CALL + _whole(n_rows, packed_walk.BLOCK) * row
         if n_rows >= BITS_ROWS and self.bits is not None:
-            row = TEST / bitvector.BLOCK * len(self.bits.column) + _key_cost(self.bits.columns)
+            row = TEST / bitvector.BLOCK * len(self.bits.column) + BITS_LEAF * self.n_trees
+            row += _key_cost(self.bits.columns)
             costs["bits"] = CALL + _whole(n_rows, bitvector.BLOCK) * row
         return costs
 
