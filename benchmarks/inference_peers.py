@@ -42,7 +42,8 @@ def our_library(case: Case, n_threads: int) -> Engine:
     forest = case.forest
     with tempfile.TemporaryDirectory(prefix="benchmark_") as folder:
         library = ctypes.CDLL(str(write_shared_library(forest, Path(folder) / "model.so")))
-    margin = library.predict_margin
+    # Rows of the forest's own type, which are not converted on the way.
+    margin = library.predict_margin if forest.x_dtype == "float32" else library.predict_margin_f64
     margin.restype, margin.argtypes = None, [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
     pool = ThreadPoolExecutor(n_threads)
 

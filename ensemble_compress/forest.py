@@ -262,7 +262,7 @@ class Forest:
         InputError
             X does not fit the model.
         """
-        few = self._door.few(X, predict.FEW_ROWS) if n_jobs is None else None
+        few = self._door.few(X, predict.FEW_ROWS) if n_jobs in (None, 1) else None
         rows: Any = self._door.open(X) if few is None else few
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
         out[:] = 0 if self.bias_last else self.bias

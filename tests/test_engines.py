@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from strategies import forests, hard_rows, rows_for
 
 from ensemble_compress import predict
-from ensemble_compress.engines import bitvector, one_row, packed_walk, structure, walk
+from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, structure, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -49,10 +50,23 @@ def test_walk_takes_any_number_of_rows_around_its_block(n_rows: int) -> None:
     assert_agrees(forest, hard_rows(forest, n_rows))
 
 
-def by_engine(engine: ModuleType, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
+ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
+    "walk": (walk, lambda run: run.walk),
+    "packed": (packed_walk, lambda run: run.packed),
+    "packed, no tree complete": (
+        packed_walk,
+        lambda run: run.packed._replace(depth=np.zeros_like(run.packed.depth)),
+    ),
+    "bits": (bitvector, lambda run: run.bits),
+    "one row": (one_row, lambda run: run.one_row),
+}
+
+
+def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
     """The leaves (others -7) and sums (others NaN) of the rows from `start` to `stop`, by one engine."""
     (run,) = forest._plan.runs
-    trees = {walk: run.walk, packed_walk: run.packed, bitvector: run.bits, one_row: run.one_row}[engine]
+    engine, lay_out = ENGINES[name]
+    trees = lay_out(run)
     # What the engines are given: codes that are rounded down.
     rows = predict.as_codes(
         rows.astype(forest.x_dtype), np.array(forest._door.category_columns, int), forest.category_rule
@@ -67,17 +81,11 @@ def by_engine(engine: ModuleType, forest: Forest, rows: np.ndarray, start: int, 
 
 
 @pytest.mark.parametrize(
-    "engine",
-    [
-        pytest.param(walk, id="walk"),
-        pytest.param(packed_walk, id="packed", marks=needs_the_compiler),
-        pytest.param(bitvector, id="bits", marks=needs_the_compiler),
-        pytest.param(one_row, id="one_row", marks=needs_the_compiler),
-    ],
+    "engine", [pytest.param(name, marks=() if name == "walk" else needs_the_compiler) for name in ENGINES]
 )
 @given(forests(), st.integers(0, 3 * bitvector.BLOCK), st.data())
 def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_it_was_given(
-    engine: ModuleType, forest: Forest, n_rows: int, data: st.DataObject
+    engine: str, forest: Forest, n_rows: int, data: st.DataObject
 ) -> None:
     forest = replace(forest, divisor=1.0, bias_last=False)
     rows = np.concatenate([data.draw(rows_for(forest)), hard_rows(forest, n_rows)])
@@ -86,7 +94,7 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
     expected = oracle.leaves(forest, rows)
     expected[:start] = expected[stop:] = -7
     leaves, sums = by_engine(engine, forest, rows, start, stop)
-    if engine is not one_row:
+    if engine != "one row":
         np.testing.assert_array_equal(expected, leaves)
     assert np.isnan(sums[:start]).all()
     assert np.isnan(sums[stop:]).all()
@@ -94,18 +102,18 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
 
 
 @needs_the_compiler
-@pytest.mark.parametrize("more", [-1, 0, 1, packed_walk.LANES, packed_walk.BLOCK + 5])
+@pytest.mark.parametrize("more", [-1, 0, 1, packed_walk.LANES, packed_layout.BLOCK + 5])
 def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> None:
     forest = chain(6, turns_left=False)
-    rows = hard_rows(forest, packed_walk.BLOCK * packed_walk.MOST_BLOCKS + more)
-    leaves, sums = by_engine(packed_walk, forest, rows, 0, len(rows))
+    rows = hard_rows(forest, packed_layout.BLOCK * packed_walk.MOST_BLOCKS + more)
+    leaves, sums = by_engine("packed, no tree complete", forest, rows, 0, len(rows))
     np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
     np.testing.assert_array_equal(oracle.margins(forest, rows), sums)
 
 
 @needs_the_compiler
 def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_walk() -> None:
-    n_features = packed_walk.MOST_PAIRS + 1
+    n_features = packed_layout.MOST_PAIRS + 1
     wide = replace(
         join([chain(1, turns_left=True)] * n_features),
         n_features=n_features,
@@ -126,7 +134,7 @@ def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
     rows = np.arange(-1.0, n_leaves + 1, 0.5)[:, None]
     expected = oracle.margins(forest, rows)
     assert len(np.unique(expected)) == n_leaves
-    np.testing.assert_array_equal(expected, by_engine(bitvector, forest, rows, 0, len(rows))[1])
+    np.testing.assert_array_equal(expected, by_engine("bits", forest, rows, 0, len(rows))[1])
 
 
 def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:

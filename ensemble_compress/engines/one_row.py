@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel, steps
 from ensemble_compress.engines.columns import Columns, copy_below, find_keys
-from ensemble_compress.engines.packed_walk import BLOCK, Packed
+from ensemble_compress.engines.packed_layout import BLOCK, Packed
 
 LANES = 8
 
@@ -76,7 +76,7 @@ def _walk_trees(
             builder.gep(record, [builder.load(builder.gep(first, [steps.number(q)]))]) for q in range(LANES)
         ]
         roots = [steps.number(0)] * LANES
-        places = steps.walk(builder, trees, [keys] * LANES, arguments[3], arguments[4], roots)
+        places = steps.walk(builder, trees, keys, [0] * LANES, arguments[3], arguments[4], roots)
         for q, place in enumerate(places):
             node = builder.load(builder.gep(trees[q], [place]))
             builder.store(builder.and_(node, steps.number(0xFFFFFFFF)), builder.gep(row, [steps.number(q)]))

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
+from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, walk
 
 # Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
 PLAIN_STEP = 4.5
@@ -88,11 +88,11 @@ class Run:
         return walk.lay_out(*self._arrays)
 
     @cached_property
-    def packed(self) -> packed_walk.Packed | None:
+    def packed(self) -> packed_layout.Packed | None:
         """The trees as the packed walk wants them; None where it cannot have them."""
         if numba.config.DISABLE_JIT:
             return None
-        return packed_walk.lay_out(*self._arrays, x_dtype=self._x_dtype)
+        return packed_layout.lay_out(*self._arrays, x_dtype=self._x_dtype)
 
     @cached_property
     def bits(self) -> bitvector.BitVectors | None:
@@ -139,7 +139,7 @@ class Run:
         if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
             row = PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
             row += _key_cost(self.packed.columns)
-            costs["packed"] = CALL + _whole(n_rows, packed_walk.BLOCK) * row
+            costs["packed"] = CALL + _whole(n_rows, packed_layout.BLOCK) * row
         if n_rows >= BITS_ROWS and self.bits is not None:
             row = TEST / bitvector.BLOCK * len(self.bits.column) + BITS_LEAF * self.n_trees
             row += _key_cost(self.bits.columns)

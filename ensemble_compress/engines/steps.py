@@ -28,7 +28,13 @@ def array_data(context: Any, builder: Any, signature: Any, arguments: Any, k: in
 
 
 def walk(
-    builder: Any, trees: Sequence[Any], rows: Sequence[Any], mask: Any, shift: Any, starts: Sequence[Any]
+    builder: Any,
+    trees: Sequence[Any],
+    keys: Any,
+    rows: Sequence[int],
+    mask: Any,
+    shift: Any,
+    starts: Sequence[Any],
 ) -> list[Any]:
     """Append to a function the walks of some lanes, each down its tree from its start, until none moves; returns their places.
 
@@ -36,8 +42,12 @@ def walk(
     ----------
     builder : IRBuilder
         Of the function; it goes on behind the loop.
-    trees, rows : sequence of pointers
-        The first node of each lane's tree, and the first key of its row.
+    trees : sequence of pointers
+        The first node of each lane's tree.
+    keys : pointer
+        The first key of the block of rows.
+    rows : sequence of int
+        Each lane's row in the block.
     mask, shift : values
         What cuts the column's place out of a node's upper half, and by how much that is shifted for the child's.
     starts : sequence of values
@@ -48,15 +58,16 @@ def walk(
         builder.store(start, place)
 
     def step(q: int) -> Any:
-        """Move lane q on; returns a number that is zero if it stayed."""
+        """Move lane q on; returns by how many places, which is zero or more, for children come after their parents."""
         old = builder.load(places[q])
         node = builder.load(builder.gep(trees[q], [old]))
         upper = builder.lshr(node, number(32))
-        x = builder.load(builder.gep(rows[q], [builder.and_(upper, mask)]))
+        # The row is added last: it is a part of the address then, and takes no register.
+        x = builder.load(builder.gep(keys, [builder.add(builder.and_(upper, mask), number(rows[q]))]))
         goes_right = builder.icmp_unsigned("<", builder.trunc(node, KEY), x)
         new = builder.add(builder.lshr(upper, shift), builder.zext(goes_right, PLACE))
         builder.store(new, places[q])
-        return builder.xor(new, old)
+        return builder.sub(new, old)
 
     loop, done = (builder.append_basic_block(name) for name in ("walk", "walked"))
     builder.branch(loop)
@@ -64,11 +75,48 @@ def walk(
     for _ in range(STEPS - 1):
         for q in range(len(trees)):
             step(q)
+    # A sum: of bits that are joined by `or`, LLVM would look at one lane's after the other's, each in a branch.
     moved = step(0)
     for q in range(1, len(trees)):
-        moved = builder.or_(moved, step(q))
+        moved = builder.add(moved, step(q))
     builder.cbranch(builder.icmp_unsigned("!=", moved, number(0)), loop, done)
     builder.position_at_end(done)
+    return [builder.load(place) for place in places]
+
+
+def descend(builder: Any, tree: Any, keys: Any, rows: Sequence[int], depth: Any) -> list[Any]:
+    """Append to a function the ways of some rows down a complete tree; returns the places of their leaves.
+
+    In a complete tree the children of place i are 2 i + 1 and 2 i + 2: a step is five instructions, and nothing has to look
+    at whether a row still moves.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Of the function; it goes on behind the loop.
+    tree : pointer
+        The root: its key in the low 32 bits, above it the place of its column among the keys.
+    keys, rows
+        As in `walk`.
+    depth : value
+        The number of steps.
+    """
+    places = [cgutils.alloca_once(builder, PLACE) for _ in rows]  # become registers
+    for place in places:
+        builder.store(number(0), place)
+    halves = builder.bitcast(tree, KEY.as_pointer())
+    with cgutils.for_range(builder, depth, intp=PLACE):
+        for row, place in zip(rows, places, strict=True):
+            old = builder.load(place)
+            doubled = builder.add(old, old)
+            key, column = (
+                builder.load(builder.gep(halves, [builder.add(doubled, number(half))])) for half in (0, 1)
+            )
+            column = builder.add(builder.zext(column, PLACE), number(row))
+            goes_right = builder.icmp_unsigned("<", key, builder.load(builder.gep(keys, [column])))
+            # To an odd number the carry can be added; with an even one LLVM would put the bit together in two steps more.
+            left = builder.add(doubled, number(1))
+            builder.store(builder.add(left, builder.zext(goes_right, PLACE)), place)
     return [builder.load(place) for place in places]
 
 
