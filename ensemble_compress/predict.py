@@ -39,8 +39,8 @@ def add_margins_of(trees: Plan, rows: Rows, out: NDArray[Any], n_jobs: int | Non
     InputError
         X holds what the model cannot read; `out` is of no use then.
     """
-    if rows.ready is not None and rows.door.handles_nan:
-        add_margins(trees, for_kernels(rows.ready), out, n_jobs)
+    if rows.ready is not None:
+        add_margins(trees, for_kernels(rows.whole()), out, n_jobs)
         return
     trees.prepare(min(len(rows), rows.block_rows))
     _over_blocks(lambda block, start, stop: add_margins(trees, block, out[start:stop], 1), rows, n_jobs)
@@ -54,8 +54,8 @@ def find_leaves_of(trees: Plan, rows: Rows, n_jobs: int | None = None) -> NDArra
     InputError
         X holds what the model cannot read.
     """
-    if rows.ready is not None and rows.door.handles_nan:
-        return find_leaves(trees, for_kernels(rows.ready), n_jobs)
+    if rows.ready is not None:
+        return find_leaves(trees, for_kernels(rows.whole()), n_jobs)
     out = np.empty((len(rows), trees.n_trees), np.int32)
 
     def work(block: NDArray[Any], start: int, stop: int) -> None:

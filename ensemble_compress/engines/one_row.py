@@ -34,7 +34,7 @@ def lay_out(packed: Packed) -> OneRow:
     n_trees = len(packed.tree_output)
     starts = np.full(-(-n_trees // LANES) * LANES, 0, np.int64)
     starts[:n_trees] = packed.tree_start[:-1]
-    arrays = [starts, packed.record, packed.tree_output, packed.values, *packed.columns]
+    arrays: list[Any] = [starts, packed.record, packed.tree_output, packed.values, *packed.columns]
     sizes = [n_trees, packed.values.shape[1], packed.column_mask, packed.child_shift]
     sizes += [len(array) for array in packed.columns]
     table = np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
@@ -48,7 +48,8 @@ def _pointer_to(pointee: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(pointee)(types.int64), generate
+        pointer: Any = types.CPointer(pointee)  # type: ignore[attr-defined, unused-ignore]
+        return pointer(types.int64), generate
 
     return as_pointer
 

@@ -139,7 +139,7 @@ def _chunk_rows(n_columns: int, n_rows: int) -> int:
 
 
 @inlined
-def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scratch: Any, keys: Any) -> int:
+def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scratch: Any, keys: Any) -> Any:
     """Write to `keys[b]` the keys of the b-th block of rows from `first` to `last`; returns the mask of columns to read."""
     any_missing = False
     for i in range(first, last, BLOCK):
