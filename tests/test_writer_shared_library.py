@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import make_sets
 from ensemble_compress.predict import CATEGORY_RULES
 from ensemble_compress.readers import read
-from ensemble_compress.writers import shared_library
+from ensemble_compress.writers import export_forest, shared_library
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
 from ensemble_compress.writers.verify import verify_shared_library
 
@@ -88,6 +89,21 @@ def test_a_file_written_again_is_the_one_that_is_loaded(tmp_path: Path) -> None:
     second = SharedLibrary(write_shared_library(small_forest(values=[[5.0], [6.0]]), path))
     assert second.margin([[0.0]]).tolist() == [[5.0]]
     assert first.margin([[0.0]]).tolist() == [[-1.0]]
+
+
+@pytest.mark.parametrize("name", ["my-model", "big_model", "load_model", "größe", 'a"b\\x', "model.v2"])
+def test_the_python_file_finds_a_library_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(shared_library, "OPTIONS", ("-O0", *shared_library.OPTIONS[1:], "-DHIGHEST_LEVEL=0"))
+    _, _, file = export_forest(small_forest(), tmp_path / f"{name}.so", python=True)
+    assert file.stem.isidentifier()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    module = importlib.import_module(file.stem)
+    assert module.Model().path == tmp_path / f"{name}.so"
+    assert module.Model().predict([[0.0], [1.0]]).tolist() == [0, 1]
+    assert f"from {file.stem} import Model  # {file.name} lies beside {name}.so\n" in str(module.__doc__)
 
 
 def test_rows_are_checked(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, an
 import ctypes
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from importlib import resources
@@ -148,7 +149,7 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
         The library, say `model.so`: the header is `model.so.h`.
     python : bool
         Whether to write `load_model.py` too, which needs numpy and nothing of ours (for Python `model.py` would be hidden
-        by `model.so`).
+        by `model.so`). What no module's name can hold becomes an underscore: `my-model.so` has `load_my_model.py`.
 
     Returns
     -------
@@ -159,12 +160,19 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
     files = {path.with_name(f"{path.name}.h"): _runtime("forest_library.h")}
     if python:
         source = (resources.files("ensemble_compress.writers") / "standalone.py").read_text("utf-8")
-        module = f"load_{path.stem}"
-        named = source.replace('"model.so"', json.dumps(path.name)).replace("model.so", path.name)
-        files[path.with_name(f"{module}.py")] = named.replace("load_model", module).encode()
+        module = "load_" + re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+        names = {"model.so": _in_quotes(path.name), "load_model": module}
+        # In one pass: a name may hold what stands for another.
+        named = re.sub(r"model\.so|load_model", lambda found: names[found[0]], source)
+        files[path.with_name(f"{module}.py")] = named.encode()
     for file, content in files.items():
         write_atomically(file, content)
     return list(files)
+
+
+def _in_quotes(text: str) -> str:
+    """What Python reads as this text between double quotes."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', r"\"")
 
 
 def write_sources(forest: Forest, folder: Path, name: str) -> None:
