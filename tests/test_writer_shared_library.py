@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import oracle
+import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.ensemble import RandomForestRegressor
 from strategies import forests, hard_rows
 from test_writer_c import CATEGORY_NUMBERS, category_forest, draw_forests, small_forest
@@ -112,6 +114,20 @@ def test_rows_are_checked(tmp_path: Path) -> None:
         library.margin([[1.0, 2.0]])
     with pytest.raises(InputError, match="without a rule for missing values"):
         library.margin([[np.nan]])
+
+
+@pytest.mark.parametrize("absent_is_missing", [False, True])
+def test_what_only_the_forest_can_read_is_refused(tmp_path: Path, absent_is_missing: bool) -> None:
+    """An entry that is not stored goes left at the split as a 0, and right as a missing value."""
+    forest = small_forest(absent_is_missing=absent_is_missing, categories=None, feature_names=("size",))
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    sparse = scipy.sparse.csr_array([[0.0], [1.0]])
+    for X in (sparse, scipy.sparse.coo_matrix(sparse), pd.DataFrame({"size": [0.0, 1.0]})):
+        with pytest.raises(
+            InputError, match=rf"X is a {type(X).__name__}; expected a dense .* Pass forest\.rows\(X\)"
+        ):
+            library.margin(X)
+        assert library.margin(forest.rows(X)).tobytes() == forest.margin(X).tobytes()
 
 
 def test_verification_finds_a_library_of_another_forest(tmp_path: Path) -> None:

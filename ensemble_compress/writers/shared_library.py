@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress import predict
+from ensemble_compress import frames, predict
 from ensemble_compress._version import __version__
-from ensemble_compress.errors import ModelFileError, ParameterError
+from ensemble_compress.errors import InputError, ModelFileError, ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers.atomic import replacing, write_atomically
 from ensemble_compress.writers.library_tables import LibraryTables
@@ -301,7 +301,8 @@ class SharedLibrary:
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Rows.
+            Numbers, categories as their codes. DataFrames and sparse matrices become such rows by `Forest.rows`: a library
+            knows neither levels nor what an absent entry means.
         n_jobs : int, optional
             Threads; None uses all that the process may, as far as there are rows enough.
 
@@ -313,8 +314,14 @@ class SharedLibrary:
         Raises
         ------
         InputError
-            X does not fit the model.
+            X does not fit the model, or is a DataFrame or a sparse matrix.
         """
+        if frames.is_frame(X) or hasattr(X, "tocsr"):
+            raise InputError(
+                f"X is a {type(X).__name__}; expected a dense array: a library knows neither the levels of a DataFrame nor"
+                " whether an entry that a sparse matrix leaves out is missing. Pass forest.rows(X), with the Forest that"
+                " was exported"
+            )
         rows = predict.as_rows(
             X, n_features=self.n_features, dtype=self.x_dtype, handles_nan=self.handles_nan
         )
