@@ -310,6 +310,28 @@ def test_the_python_file_needs_numpy_and_nothing_of_ours(tmp_path: Path, link: s
 
 
 @pytest.mark.usefixtures("quickly")
+def test_the_python_file_loses_neither_masks_nor_imaginary_parts(tmp_path: Path) -> None:
+    forest = small_forest(handles_nan=True)
+    model = Model(write_shared_library(forest, tmp_path / "model.so"))
+    for dtype in (np.float32, np.float64, np.int64, object):
+        masked = np.ma.array(np.zeros((2, 1), dtype), mask=[[False], [True]])
+        assert model.margin(masked).tolist() == forest.margin(masked).tolist() == [[-1.0], [1.0]]
+    for wrong in (
+        [[1j]],
+        np.zeros((1, 1), np.complex64),
+        np.zeros((1, 1), "M8[s]"),
+        np.zeros((1, 1), "m8[s]"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"X holds (complex|datetime|timedelta).*; expected real numbers"
+        ):
+            model.margin(wrong)
+    strict = Model(write_shared_library(small_forest(handles_nan=False), tmp_path / "strict.so"))
+    with pytest.raises(ValueError, match="X contains NaN"):
+        strict.margin(masked)
+
+
+@pytest.mark.usefixtures("quickly")
 def test_one_output_has_the_answers_of_python_for_each_link(tmp_path: Path) -> None:
     for n, forest in enumerate(draw_forests(10, forests(max_outputs=1, handles_nan=True))):
         write_shared_library(forest, tmp_path / f"m{n}.so")
