@@ -5,7 +5,6 @@ code 2 is bad input, 1 a compression or a check that failed. What takes long to 
 """
 
 import functools
-import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,8 +14,8 @@ import typer
 
 from ensemble_compress import cli_output, displays
 from ensemble_compress._version import __version__
-from ensemble_compress.cli_output import is_watched, note, show, show_json
-from ensemble_compress.errors import BudgetError, EnsembleCompressError, PipelineWarning, ToolchainError
+from ensemble_compress.cli_output import is_watched, note, show, show_json, warnings_as_notes
+from ensemble_compress.errors import BudgetError, EnsembleCompressError, ToolchainError
 
 FAILURES = (BudgetError, ToolchainError)
 """Errors that are not the input's fault: exit code 1. The others are: exit code 2."""
@@ -74,8 +73,7 @@ def command(function: Command) -> Command:
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PipelineWarning)  # the commands say it themselves
+            with warnings_as_notes():
                 return function(*arguments, **options)
         except (EnsembleCompressError, OSError) as error:
             if SHOWS_TRACEBACK.get():

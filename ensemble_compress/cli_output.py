@@ -2,7 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,31 @@ from rich.console import Console
 from rich.text import Text
 
 from ensemble_compress import displays
-from ensemble_compress.errors import InputError
+from ensemble_compress.errors import InputError, PipelineWarning, SlowExportWarning
 from ensemble_compress.wording import name, number
 
 
 def note(text: str, style: str = "dim") -> None:
     """A line on the standard error, however long."""
     Console(stderr=True, soft_wrap=True).print(Text(text, style=style))
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Say our own warnings in one line, without a place in the code; what lies outside of a pipeline the commands say."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, SlowExportWarning):
+                note(f"warning: {message}", style="yellow")
+            else:
+                others(message, category, *where)
+
+        warnings.simplefilter("ignore", PipelineWarning)
+        warnings.simplefilter("always", SlowExportWarning)
+        warnings.showwarning = say
+        yield
 
 
 def is_watched() -> bool:

@@ -1,4 +1,4 @@
-"""Every error that this library raises on purpose, in one family, and its one warning.
+"""Every error that this library raises on purpose, in one family, and its warnings.
 
     EnsembleCompressError
     |- InputError            (ValueError)   rows, labels or weights that do not fit the model
@@ -11,6 +11,7 @@
     `- ToolchainError        (RuntimeError) no compiler, or the compiler failed
 
     PipelineWarning          (UserWarning)  a model was read out of a pipeline whose other steps stay outside
+    SlowExportWarning        (UserWarning)  an export takes minutes that another format does not
 
 A message says what was expected, what was found, where, and what to do.
 """
@@ -81,6 +82,18 @@ class PipelineWarning(UserWarning):
     >>> from ensemble_compress.errors import PipelineWarning
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore", PipelineWarning)
+    """
+
+
+class SlowExportWarning(UserWarning):
+    """An export takes minutes, and another format holds the model without them.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from ensemble_compress.errors import SlowExportWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", SlowExportWarning)
     """
 
 

@@ -490,6 +490,16 @@ def test_export_changes_the_form_and_no_answer(files, tmp_path):
     np.testing.assert_array_equal(expected, packed.margin(X_TEST.to_numpy()))
 
 
+def test_an_export_that_takes_minutes_says_so_in_one_line(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("ensemble_compress.writers.treelite.MANY_NODES", 2)
+    lines = run("export", files / "nameless.txt", "-o", tmp_path / "model.treelite.so").stderr.splitlines()
+    warned = [line for line in lines if "warning" in line.lower()]
+    assert len(warned) == 1
+    assert re.fullmatch(
+        r"warning: TL2cgen writes each of \d+ nodes .* Export \"model\.so\" instead .*", warned[0]
+    )
+
+
 def test_a_missing_compiler_is_exit_code_1(files, tmp_path, monkeypatch):
     hide_the_compilers(monkeypatch)
     text = refusal("export", files / "model.txt", "-o", tmp_path / "model.so", exit_code=1)

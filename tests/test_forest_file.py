@@ -15,6 +15,7 @@ from test_writer_c import small_forest
 from ensemble_compress import archive
 from ensemble_compress.errors import ModelFileError, UnsupportedModelError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import make_sets
 from ensemble_compress.writers import forest_file
 from ensemble_compress.writers.forest_file import load_forest, save_forest
 
@@ -152,6 +153,29 @@ def test_files_of_the_second_protocol_are_read() -> None:
     said = {"link": "sigmoid", "link_scale": 2.0, "tie_class": 1, "bias_last": True, "levels_as_codes": False}
     assert forest == small_forest(classes=np.array(["no", "yes"]), **said)
     assert metadata == {"made": "by protocol 2"}
+
+
+def test_files_of_the_third_protocol_are_read() -> None:
+    forest, metadata = load_forest(Path(__file__).parent / "golden" / "protocol_3.forest")
+    said = {
+        "tie_class": 1,
+        "link": "sigmoid",
+        "link_scale": 0.7,
+        "category_rule": "truncate",
+        "x_dtype": "float64",
+        "handles_nan": False,
+        "feature_names": ("größe",),
+        "categories": (("red", 2, None, 0.5),),
+        "bias": [0.25],
+        "divisor": 3.0,
+        "bias_last": True,
+        "levels_as_codes": False,
+        "absent_is_missing": True,
+        "category_sets": make_sets([[1, 40]]),
+    }
+    nodes = small_forest().nodes._replace(category_set=np.array([0, -1, -1]), threshold=np.zeros(3))
+    assert forest == small_forest(classes=np.array(["no", "yes"]), nodes=nodes, **said)
+    assert metadata == {"made": "by protocol 3"}
 
 
 def test_arrays_that_are_no_forest_are_refused(saved: Path) -> None:

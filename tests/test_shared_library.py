@@ -21,7 +21,7 @@ from test_writer_c import draw_forests, small_forest
 from ensemble_compress.errors import ToolchainError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
-from ensemble_compress.writers import export_forest, shared_library
+from ensemble_compress.writers import export_forest, library_tables, shared_library
 from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
 from ensemble_compress.writers.standalone import Model
@@ -93,6 +93,16 @@ def test_runs_of_small_trees_are_bit_vectors_and_the_others_are_walked(mixed: Fo
     assert expected == [(run["first_tree"], run["last_tree"]) for run in runs]
     are_bits = [True, False, False, False, True]
     assert are_bits == (runs["fewest_rows"] > 0).tolist()
+
+
+@pytest.mark.parametrize("step", [1e-12, 1e-320])
+def test_the_rows_from_which_bit_vectors_pay_fit_their_field(
+    monkeypatch: pytest.MonkeyPatch, mixed: Forest, step: float
+) -> None:
+    monkeypatch.setattr(library_tables, "STEP_NS", step)
+    monkeypatch.setattr(library_tables, "RANK_NS", 0.0)
+    runs = LibraryTables.of(mixed).arrays["RUNS"][1]
+    assert runs["fewest_rows"].tolist() == [2**31, 0, 0, 0, 2**31]
 
 
 def test_nodes_take_eight_bytes_where_floats_suffice_and_sixteen_elsewhere(mixed: Forest) -> None:
@@ -297,6 +307,28 @@ def test_the_python_file_needs_numpy_and_nothing_of_ours(tmp_path: Path, link: s
     else:
         np.testing.assert_array_equal(forest.predict(rows), found["label"])
         np.testing.assert_allclose(forest.predict_proba(rows), found["probability"], rtol=1e-14)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_the_python_file_loses_neither_masks_nor_imaginary_parts(tmp_path: Path) -> None:
+    forest = small_forest(handles_nan=True)
+    model = Model(write_shared_library(forest, tmp_path / "model.so"))
+    for dtype in (np.float32, np.float64, np.int64, object):
+        masked = np.ma.array(np.zeros((2, 1), dtype), mask=[[False], [True]])
+        assert model.margin(masked).tolist() == forest.margin(masked).tolist() == [[-1.0], [1.0]]
+    for wrong in (
+        [[1j]],
+        np.zeros((1, 1), np.complex64),
+        np.zeros((1, 1), "M8[s]"),
+        np.zeros((1, 1), "m8[s]"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"X holds (complex|datetime|timedelta).*; expected real numbers"
+        ):
+            model.margin(wrong)
+    strict = Model(write_shared_library(small_forest(handles_nan=False), tmp_path / "strict.so"))
+    with pytest.raises(ValueError, match="X contains NaN"):
+        strict.margin(masked)
 
 
 @pytest.mark.usefixtures("quickly")

@@ -2,11 +2,14 @@
 
 import ctypes
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
 import oracle
+import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.ensemble import RandomForestRegressor
 from strategies import forests, hard_rows
 from test_writer_c import CATEGORY_NUMBERS, category_forest, draw_forests, small_forest
@@ -16,7 +19,7 @@ from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import make_sets
 from ensemble_compress.predict import CATEGORY_RULES
 from ensemble_compress.readers import read
-from ensemble_compress.writers import shared_library
+from ensemble_compress.writers import export_forest, shared_library
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
 from ensemble_compress.writers.verify import verify_shared_library
 
@@ -90,12 +93,41 @@ def test_a_file_written_again_is_the_one_that_is_loaded(tmp_path: Path) -> None:
     assert first.margin([[0.0]]).tolist() == [[-1.0]]
 
 
+@pytest.mark.parametrize("name", ["my-model", "big_model", "load_model", "größe", 'a"b\\x', "model.v2"])
+def test_the_python_file_finds_a_library_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(shared_library, "OPTIONS", ("-O0", *shared_library.OPTIONS[1:], "-DHIGHEST_LEVEL=0"))
+    _, _, file = export_forest(small_forest(), tmp_path / f"{name}.so", python=True)
+    assert file.stem.isidentifier()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    module = importlib.import_module(file.stem)
+    assert module.Model().path == tmp_path / f"{name}.so"
+    assert module.Model().predict([[0.0], [1.0]]).tolist() == [0, 1]
+    assert f"from {file.stem} import Model  # {file.name} lies beside {name}.so\n" in str(module.__doc__)
+
+
 def test_rows_are_checked(tmp_path: Path) -> None:
     library = SharedLibrary(write_shared_library(small_forest(handles_nan=False), tmp_path / "model.so"))
     with pytest.raises(InputError, match="X has 2 features, but the model is expecting 1"):
         library.margin([[1.0, 2.0]])
     with pytest.raises(InputError, match="without a rule for missing values"):
         library.margin([[np.nan]])
+
+
+@pytest.mark.parametrize("absent_is_missing", [False, True])
+def test_what_only_the_forest_can_read_is_refused(tmp_path: Path, absent_is_missing: bool) -> None:
+    """An entry that is not stored goes left at the split as a 0, and right as a missing value."""
+    forest = small_forest(absent_is_missing=absent_is_missing, categories=None, feature_names=("size",))
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    sparse = scipy.sparse.csr_array([[0.0], [1.0]])
+    for X in (sparse, scipy.sparse.coo_matrix(sparse), pd.DataFrame({"size": [0.0, 1.0]})):
+        with pytest.raises(
+            InputError, match=rf"X is a {type(X).__name__}; expected a dense .* Pass forest\.rows\(X\)"
+        ):
+            library.margin(X)
+        assert library.margin(forest.rows(X)).tobytes() == forest.margin(X).tobytes()
 
 
 def test_verification_finds_a_library_of_another_forest(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import forests, hard_rows
 from test_writer_c import draw_forests, small_forest
 
-from ensemble_compress.errors import MissingPackageError, UnsupportedModelError
+from ensemble_compress.errors import MissingPackageError, SlowExportWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes, make_sets
 from ensemble_compress.readers import read
@@ -214,6 +214,20 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(builtins, "__import__", without_tl2cgen)
     with pytest.raises(MissingPackageError, match=r'pip install "ensemble-compress\[treelite-lib\]"'):
         write_treelite_library(small_forest(), tmp_path / "model.treelite.so")
+
+
+def test_a_forest_that_compiles_for_long_warns_and_names_the_library_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble_compress.writers.treelite.MANY_NODES", 2)
+    monkeypatch.setattr("ensemble_compress.writers.treelite.SECONDS_A_NODE", 70)
+    text = r"each of 3 nodes .* may take 4 minute\(s\) or more; .* at most 2 nodes\. Export \"model\.so\" instead"
+    with pytest.warns(SlowExportWarning, match=text) as caught:
+        path = write_treelite_library(small_forest(), tmp_path / "model.treelite.so")
+    assert len(caught) == 1
+    assert read_treelite_margin(small_forest(), path, [[0.0]]).tolist() == [[-1.0]]
+    monkeypatch.setattr("ensemble_compress.writers.treelite.MANY_NODES", 3)
+    write_treelite_library(small_forest(), path)
 
 
 def test_a_large_forest_is_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Our own file: a forest and what was learnt about it, safe to load from anywhere.
 
-Protocol 2 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
+Protocol 3 is a zip of .npy arrays and one JSON text, header.json, with the format's name and protocol, the scalars of the
 forest and the caller's metadata. Nothing in it is code, sizes are bounded before anything is allocated, and the
-arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes. Protocol 1 had no `tie_class`; protocol 2 had no `category_rule`, no `link_scale` but a link `sigmoid2`, and said `bias_last` and
-`levels_as_codes` only where they were not as usual.
+arrays become a `Forest` only through the checks at its birth. Equal forests make equal bytes.
+
+Protocol 1 had no `tie_class`; protocol 2 had no `category_rule`, no `link_scale` but a link `sigmoid2`, and said `bias_last`
+and `levels_as_codes` only where they were not as usual.
 """
 
 import io

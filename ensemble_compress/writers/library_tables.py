@@ -34,6 +34,9 @@ WIDE_NAN = 0x7FF8000000000000
 STEP_NS, TEST_NS, RANK_NS = 1.6, 1.3, 0.7
 """A row one node on; a test on a block of rows; a value one step on in the search for its rank (measured with AVX2)."""
 
+MOST_ROWS = 2**31
+"""So many rows are never there: a run of which they are asked is always walked."""
+
 RUN = np.dtype(
     [(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")]
 )
@@ -320,4 +323,5 @@ def _fewest_rows(bits: bitvector.BitVectors, n_leaves: NDArray[np.int32]) -> int
     """So many rows cost as much by bit vectors as walked, one after the other."""
     n_cuts = np.diff(bits.columns.cut_start)[_used(bits) // 2]
     row = STEP_NS * (1.3 * np.log2(n_leaves) + 1).sum() - RANK_NS * np.log2(n_cuts).sum()
-    return max(2, int(np.ceil(TEST_NS * len(bits.column) / row))) if row > 0 else 2**31
+    block = TEST_NS * len(bits.column)
+    return max(2, int(np.ceil(block / row))) if row > block / MOST_ROWS else MOST_ROWS

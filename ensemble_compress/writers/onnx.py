@@ -63,7 +63,7 @@ def to_onnx(forest: Forest, opset: Opset = 5) -> Any:
     forest : Forest
         The forest to export.
     opset : {5, 3}
-        The opset of ai.onnx.ml: 5 is exact and runs on ONNX Runtime 1.22 and later; 3 runs on 1.20, too.
+        The opset of ai.onnx.ml: 5 is exact and runs on ONNX Runtime 1.22 and later; 3 is for runtimes without 5.
 
     Returns
     -------

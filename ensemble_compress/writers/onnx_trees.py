@@ -1,8 +1,9 @@
 """The trees of a forest as ONNX tree operators: `TreeEnsemble` of ai.onnx.ml 5, and its elders of ai.onnx.ml 3.
 
 ONNX Runtime adds up leaves tree after tree from zero, in the dtype of its thresholds. The bias is a tree of one leaf in
-front or behind, so that the sum is the forest's to the bit. A row's categories are asked for in columns of their own,
-rounded down, behind the columns of X: the operators compare codes for equality, where a forest cuts off the fraction.
+front or behind, so that the sum is the forest's to the bit. A row's categories are asked for in columns of their own, behind
+the columns of X: the operators compare codes for equality, so what `Forest.category_rule` drops of a number, rounding it
+down or towards zero, is gone before; by the rule "exact" numbers stay as they are, and a fraction equals no code.
 """
 
 from typing import Any, NamedTuple

@@ -9,6 +9,7 @@ the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, an
 import ctypes
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from importlib import resources
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress import predict
+from ensemble_compress import frames, predict
 from ensemble_compress._version import __version__
-from ensemble_compress.errors import ModelFileError, ParameterError
+from ensemble_compress.errors import InputError, ModelFileError, ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers.atomic import replacing, write_atomically
 from ensemble_compress.writers.library_tables import LibraryTables
@@ -148,7 +149,7 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
         The library, say `model.so`: the header is `model.so.h`.
     python : bool
         Whether to write `load_model.py` too, which needs numpy and nothing of ours (for Python `model.py` would be hidden
-        by `model.so`).
+        by `model.so`). What no module's name can hold becomes an underscore: `my-model.so` has `load_my_model.py`.
 
     Returns
     -------
@@ -159,12 +160,19 @@ def write_interface(path: str | Path, *, python: bool = False) -> list[Path]:
     files = {path.with_name(f"{path.name}.h"): _runtime("forest_library.h")}
     if python:
         source = (resources.files("ensemble_compress.writers") / "standalone.py").read_text("utf-8")
-        module = f"load_{path.stem}"
-        named = source.replace('"model.so"', json.dumps(path.name)).replace("model.so", path.name)
-        files[path.with_name(f"{module}.py")] = named.replace("load_model", module).encode()
+        module = "load_" + re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+        names = {"model.so": _in_quotes(path.name), "load_model": module}
+        # In one pass: a name may hold what stands for another.
+        named = re.sub(r"model\.so|load_model", lambda found: names[found[0]], source)
+        files[path.with_name(f"{module}.py")] = named.encode()
     for file, content in files.items():
         write_atomically(file, content)
     return list(files)
+
+
+def _in_quotes(text: str) -> str:
+    """What Python reads as this text between double quotes."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', r"\"")
 
 
 def write_sources(forest: Forest, folder: Path, name: str) -> None:
@@ -293,7 +301,8 @@ class SharedLibrary:
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Rows.
+            Numbers, categories as their codes. DataFrames and sparse matrices become such rows by `Forest.rows`: a library
+            knows neither levels nor what an absent entry means.
         n_jobs : int, optional
             Threads; None uses all that the process may, as far as there are rows enough.
 
@@ -305,8 +314,14 @@ class SharedLibrary:
         Raises
         ------
         InputError
-            X does not fit the model.
+            X does not fit the model, or is a DataFrame or a sparse matrix.
         """
+        if frames.is_frame(X) or hasattr(X, "tocsr"):
+            raise InputError(
+                f"X is a {type(X).__name__}; expected a dense array: a library knows neither the levels of a DataFrame nor"
+                " whether an entry that a sparse matrix leaves out is missing. Pass forest.rows(X), with the Forest that"
+                " was exported"
+            )
         rows = predict.as_rows(
             X, n_features=self.n_features, dtype=self.x_dtype, handles_nan=self.handles_nan
         )

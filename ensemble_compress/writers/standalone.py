@@ -56,7 +56,7 @@ class Model:
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers; categories as their codes, NaN for a missing value.
+            Numbers; categories as their codes, NaN for a missing value, which a masked one is, too.
         """
         return self._ask("predict_margin", X, (self.n_outputs,), np.float64).astype(
             self.metadata["margin_dtype"]
@@ -104,6 +104,13 @@ class Model:
     def _rows(self, X: Any) -> NDArray[Any]:
         """X as the library reads it: floats and doubles as they are, other numbers as the type that it compares in."""
         given = np.asarray(X)
+        if given.dtype.kind in "cmM":
+            raise ValueError(
+                f"X holds {given.dtype}; expected real numbers: turn complex numbers, dates and times into those that the"
+                " model was trained on"
+            )
+        if isinstance(X, np.ma.MaskedArray):
+            given = X.astype(np.float64).filled(np.nan)
         if given.dtype.kind not in "biuf":
             given = given.astype(np.float64)
         dtype = given.dtype if given.dtype in (np.float32, np.float64) else self.metadata["x_dtype"]

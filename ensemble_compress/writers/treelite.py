@@ -18,6 +18,7 @@ import io
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.distinct import float32_below
-from ensemble_compress.errors import MissingPackageError, UnsupportedModelError
+from ensemble_compress.errors import MissingPackageError, SlowExportWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import set_codes
 from ensemble_compress.writers.atomic import replacing
@@ -35,6 +36,9 @@ from ensemble_compress.writers.toolchain import compile_c
 
 OPTIONS = ("-O2", "-shared", "-fPIC", "-ffp-contract=off")
 NODES_A_FILE = 20_000
+MANY_NODES = 50_000
+SECONDS_A_NODE = 227 / 286_000
+"""What TL2cgen's sources of 286,000 nodes took to compile, a node."""
 MOST_PADDING = 10_000
 """Trees of zero that stand for a divisor larger than the number of trees."""
 MOST_CODES = 2**24
@@ -203,8 +207,8 @@ def _add_trees(builder: Any, forest: Forest, scale: float) -> None:
 def write_treelite_library(forest: Forest, path: str | Path) -> Path:
     """Compile a forest by TL2cgen to a shared library that `tl2cgen.Predictor` loads.
 
-    TL2cgen writes every node as an if statement: a forest of 100,000 nodes compiles for minutes. Give the library the
-    rows of `treelite_rows`.
+    TL2cgen writes every node as an if statement, which compilers take long for. Give the library the rows of
+    `treelite_rows`.
 
     Parameters
     ----------
@@ -226,6 +230,11 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
         TL2cgen would decide wrong: at a float64 threshold beside a number that it takes for missing, or a category code above 2**24.
     ToolchainError
         There is no C compiler, or it failed.
+
+    Warns
+    -----
+    SlowExportWarning
+        The forest has more than `MANY_NODES` nodes.
     """
     try:
         import tl2cgen
@@ -234,6 +243,8 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
             'a Treelite library needs the package tl2cgen: pip install "ensemble-compress[treelite-lib]"'
         ) from error
     _check_limits(forest)
+    if forest.n_nodes > MANY_NODES:
+        warnings.warn(_how_long(forest.n_nodes), SlowExportWarning, stacklevel=2)
     path = Path(path)
     n_files = -(-forest.n_nodes // NODES_A_FILE)
     with tempfile.TemporaryDirectory(prefix="ensemble_compress_") as name, replacing(path) as output:
@@ -244,6 +255,15 @@ def write_treelite_library(forest: Forest, path: str | Path) -> Path:
             _mark_floats(sources)
         compile_c(sources, output, OPTIONS, ["-lm"])
     return path
+
+
+def _how_long(n_nodes: int) -> str:
+    minutes = max(1, round(n_nodes * SECONDS_A_NODE / 60))
+    return (
+        f"TL2cgen writes each of {n_nodes:,} nodes as an if statement, and compiling them may take {minutes} minute(s) or"
+        f' more; expected at most {MANY_NODES:,} nodes. Export "model.so" instead of "model.treelite.so": it is compiled in'
+        " seconds, however many nodes there are"
+    )
 
 
 @contextmanager

@@ -2,8 +2,9 @@
  * has of features, outputs and classes, the library says when it is asked.
  *
  * A row is ec_n_features() numbers; rows lie one behind the other. Every function may run in many threads at once, needs
- * no preparation, allocates no memory, and writes nothing but `out`; n_rows may be 0. NaN is a missing value: rows that
- * have one are no rows of the model where ec_handles_nan() is 0 (the answer says nothing then, and nothing breaks).
+ * no preparation, allocates no memory, and writes nothing but `out`, and on x86-64 one relaxed atomic integer of the
+ * library's own, which remembers what kind of processor was found; n_rows may be 0. NaN is a missing value: rows that have
+ * one are no rows of the model where ec_handles_nan() is 0 (the answer says nothing then, and nothing breaks).
  * Categories are given by their codes. */
 #ifndef EC_FOREST_LIBRARY_H
 #define EC_FOREST_LIBRARY_H
