@@ -152,6 +152,14 @@ def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:
     assert_agrees(forest, rows[:2])
 
 
+def test_trees_that_alternate_too_often_are_walked_as_one_run() -> None:
+    small, large = [chain(1, turns_left=True)] * 8, [chain(64, turns_left=False)]
+    assert len(join((small + large) * 4)._plan.runs) == 8
+    forest = join((small + large) * 5)
+    assert [run.bits for run in forest._plan.runs] == [None]
+    assert_agrees(forest, np.arange(-1.0, 66, 0.5)[:, None])
+
+
 def join(forests: list[Forest]) -> Forest:
     """One forest of the trees of several, with values of a tree's own."""
     nodes, values, n_nodes, n_values = [], [], 0, 0

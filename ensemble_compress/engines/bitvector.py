@@ -23,8 +23,12 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
 from ensemble_compress.engines.columns import Columns, copy_below, find_columns, find_keys
+from ensemble_compress.engines.steps import array_data
 
-BLOCK = 64
+BLOCK = 128
+FEW = 32
+"""So many rows or fewer are a block of their own width."""
+
 WORD = 16
 DE_BRUIJN = 0x09AF
 """Shifted left by 0 to 15, its highest four bits (of 16) are all different: to hash a bit costs less than to count it."""
@@ -48,8 +52,9 @@ class BitVectors(NamedTuple):
         Where a tree's words begin.
     test_start : ndarray of shape (n_words + 1,) int32
         Where a word's tests begin.
-    column, above, mask : ndarray of shape (n_tests,)
-        A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`.
+    column, above, mask : ndarray of shape (n_tests,) int32
+        A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`. The column is
+        its first rank's place in a block; the two others are there twice, in the lower and the upper 16 bits.
     row : ndarray of shape (n_words * WORD,) int32
         The row of `values` of each leaf. The leaf of a word's bit lies at the bit's hash, not at its number.
     leaf_value : ndarray of shape (n_words * WORD,)
@@ -64,8 +69,8 @@ class BitVectors(NamedTuple):
     word_start: NDArray[np.int32]
     test_start: NDArray[np.int32]
     column: NDArray[np.int32]
-    above: NDArray[np.int16]
-    mask: NDArray[np.int16]
+    above: NDArray[np.int32]
+    mask: NDArray[np.int32]
     row: NDArray[np.int32]
     leaf_value: NDArray[Any]
     node: NDArray[np.int32]
@@ -110,15 +115,20 @@ def lay_out(
         columns,
         word_start.astype(np.int32),
         np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
-        column[split],
-        (rank[split] + 1).astype(np.int16),
-        mask,
+        column[split] * np.int32(BLOCK),
+        _twice((rank[split] + 1).astype(np.int16)),
+        _twice(mask),
         row,
         np.ascontiguousarray(values[row, 0]) if len(values) else np.zeros(len(row), values.dtype),
         node,
         tree_output,
         values,
     )
+
+
+def _twice(numbers: NDArray[np.int16]) -> NDArray[np.int32]:
+    """Each number in both halves of 32 bits."""
+    return np.repeat(numbers, 2).view(np.int32)
 
 
 def _places(n_leaves: NDArray[np.int64], word_start: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,74 +156,85 @@ def _tests(
 # -- kernel ------------------------------------------------------------------------------------------------------
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _try_tests(
-    typing_context: Any,
-    ranks: Any,
-    column: Any,
-    above: Any,
-    mask: Any,
-    start: Any,
-    stop: Any,
-    first: Any,
-    leaf: Any,
-) -> Any:
-    """Try the tests from `start` to `stop`, a word's, on a block of rows; rows with a bit left get their `leaf`.
+def _tests_on(n_lanes: int) -> Any:
+    """The intrinsic that tries tests on the first `n_lanes` rows of a block."""
+    short, index = ir.IntType(16), ir.IntType(32)
+    vector, pairs = ir.VectorType(short, n_lanes), ir.VectorType(index, n_lanes // 2)
 
-    `first` is the word's first place among those of its tree.
-    """
-    signature = types.void(ranks, column, above, mask, start, stop, first, leaf)
-    short = ir.IntType(16)
-    vector, lanes = ir.VectorType(short, BLOCK), ir.VectorType(ir.IntType(32), BLOCK)
+    def splat(builder: Any, pair: Any) -> Any:
+        """Twice 16 bits in all lanes: one load, where 16 bits alone take a load and a shuffle."""
+        nothing = ir.Constant(pairs, ir.Undefined)
+        one = builder.insert_element(nothing, pair, ir.Constant(index, 0))
+        all_lanes = ir.Constant(pairs, [0] * (n_lanes // 2))
+        return builder.bitcast(builder.shuffle_vector(one, nothing, all_lanes), vector)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(k: int) -> Any:
-            return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+    def constant(value: int) -> Any:
+        return ir.Constant(vector, [value] * n_lanes)
 
-        def splat(value: Any) -> Any:
-            nothing = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(one, nothing, ir.Constant(lanes, [0] * BLOCK))
+    @intrinsic  # type: ignore[untyped-decorator]
+    def try_tests(
+        typing_context: Any,
+        ranks: Any,
+        column: Any,
+        above: Any,
+        mask: Any,
+        start: Any,
+        stop: Any,
+        first: Any,
+        places: Any,
+    ) -> Any:
+        """Try the tests from `start` to `stop`, a word's; rows with a bit left get their leaf's place.
 
-        def whole(pointer: Any) -> Any:
-            return builder.bitcast(pointer, vector.as_pointer())
+        `first` is, twice in 32 bits, the word's first place among those of its tree.
+        """
+        signature = types.void(ranks, column, above, mask, start, stop, first, places)
 
-        ranks, column, above, mask, leaf = (data(k) for k in (0, 1, 2, 3, 7))
-        start, stop, first = arguments[4:7]
-        bits = cgutils.alloca_once(builder, vector)  # becomes registers
-        builder.store(ir.Constant(vector, [-1] * BLOCK), bits)
-        with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (j, _):
-            c = builder.sext(builder.load(builder.gep(column, [j])), start.type)
-            of_column = builder.gep(ranks, [builder.mul(c, ir.Constant(c.type, BLOCK))])
-            bound = splat(builder.load(builder.gep(above, [j])))
-            rank = builder.load(whole(of_column), align=2)
-            stays = builder.sext(builder.icmp_signed(">", bound, rank), vector)
-            kept = builder.or_(stays, splat(builder.load(builder.gep(mask, [j]))))
-            builder.store(builder.and_(builder.load(bits), kept), bits)
-        left = builder.load(bits)
-        lowest = builder.and_(left, builder.sub(ir.Constant(vector, [0] * BLOCK), left))
-        hashed = builder.mul(lowest, ir.Constant(vector, [DE_BRUIJN] * BLOCK))
-        place = builder.lshr(hashed, ir.Constant(vector, [12] * BLOCK))
-        found = builder.add(place, splat(builder.trunc(first, short)))
-        has_bit = builder.icmp_signed("!=", left, ir.Constant(vector, [0] * BLOCK))
-        known = builder.load(whole(leaf), align=2)
-        builder.store(builder.select(has_bit, found, known), whole(leaf), align=2)
-        return context.get_dummy_value()
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            ranks, column, above, mask, places = (
+                array_data(context, builder, signature, arguments, k) for k in (0, 1, 2, 3, 7)
+            )
+            start, stop, first = arguments[4:7]
+            places = builder.bitcast(places, vector.as_pointer())
+            bits = cgutils.alloca_once(builder, vector)  # becomes registers
+            builder.store(constant(-1), bits)
+            with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (j, _):
+                at = builder.sext(builder.load(builder.gep(column, [j])), start.type)
+                of_column = builder.bitcast(builder.gep(ranks, [at]), vector.as_pointer())
+                bound, kept = (splat(builder, builder.load(builder.gep(pair, [j]))) for pair in (above, mask))
+                goes_left = builder.icmp_signed(">", bound, builder.load(of_column, align=2))
+                kept = builder.or_(builder.sext(goes_left, vector), kept)
+                builder.store(builder.and_(builder.load(bits), kept), bits)
+            left = builder.load(bits)
+            lowest = builder.and_(left, builder.sub(constant(0), left))
+            hashed = builder.lshr(builder.mul(lowest, constant(DE_BRUIJN)), constant(12))
+            found = builder.add(hashed, splat(builder, first))
+            has_bit = builder.icmp_signed("!=", left, constant(0))
+            known = builder.load(places, align=2)
+            builder.store(builder.select(has_bit, found, known), places, align=2)
+            return context.get_dummy_value()
 
-    return signature, generate
+        return signature, generate
+
+    return try_tests
+
+
+_try_few, _try_block = _tests_on(FEW), _tests_on(BLOCK)
 
 
 @inlined
 def _find_places(
-    plan: Any, ranks: NDArray[np.int16], first: int, last: int, places: NDArray[np.uint16]
+    plan: Any, ranks: NDArray[np.int16], n_lanes: int, first: int, last: int, places: NDArray[np.uint16]
 ) -> None:
     """Write to `places` where each row's leaf lies among those of its tree, for the trees from `first` to `last`."""
     for t in range(first, last):
         first_word = plan.word_start[t]
         for w in range(plan.word_start[t + 1] - 1, first_word - 1, -1):
             start, stop = np.int64(plan.test_start[w]), np.int64(plan.test_start[w + 1])
-            begin = np.int64((w - first_word) * WORD)
-            _try_tests(ranks, plan.column, plan.above, plan.mask, start, stop, begin, places[t - first])
+            begin, of_tree = np.int32((w - first_word) * WORD * 0x10001), places[t - first]
+            if n_lanes == FEW:
+                _try_few(ranks, plan.column, plan.above, plan.mask, start, stop, begin, of_tree)
+            else:
+                _try_block(ranks, plan.column, plan.above, plan.mask, start, stop, begin, of_tree)
 
 
 @kernel
@@ -221,23 +242,28 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
     n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
+    few_scratch = np.zeros(FEW, np.float64), np.zeros(FEW, np.int32)
     ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
     places = np.zeros((CHUNK, BLOCK), np.uint16)
     sums = np.zeros((n_outputs, BLOCK), out.dtype)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
-        find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+        n_lanes = FEW if n_rows <= FEW else BLOCK
+        if n_lanes == FEW:
+            find_keys(plan.columns, X, first, n_rows, few_scratch, ranks)
+        else:
+            find_keys(plan.columns, X, first, n_rows, scratch, ranks)
         copy_below(plan.columns, n_rows, ranks)
         for i in range(n_rows):
             for k in range(n_outputs):
                 sums[k, i] = out[first + i, k]
         for t in range(n_trees):
             if t % CHUNK == 0:
-                _find_places(plan, ranks, t, min(t + CHUNK, n_trees), places)
+                _find_places(plan, ranks, n_lanes, t, min(t + CHUNK, n_trees), places)
             of_tree, base = places[t % CHUNK], np.uint64(plan.word_start[t] * WORD)
             if plan.tree_output[t] >= 0:
                 of_output = sums[plan.tree_output[t]]
-                for i in range(BLOCK):
+                for i in range(n_lanes):
                     of_output[i] += plan.leaf_value[base + np.uint64(of_tree[i])]
             else:
                 for i in range(n_rows):
@@ -254,15 +280,20 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     """Write to `out[i, t]` the node where row i ends in tree t, for the rows from `start` to `stop`."""
     n_trees = len(plan.tree_output)
     scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
+    few_scratch = np.zeros(FEW, np.float64), np.zeros(FEW, np.int32)
     ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
     places = np.zeros((CHUNK, BLOCK), np.uint16)
     for first in range(start, stop, BLOCK):
         n_rows = min(BLOCK, stop - first)
-        find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+        n_lanes = FEW if n_rows <= FEW else BLOCK
+        if n_lanes == FEW:
+            find_keys(plan.columns, X, first, n_rows, few_scratch, ranks)
+        else:
+            find_keys(plan.columns, X, first, n_rows, scratch, ranks)
         copy_below(plan.columns, n_rows, ranks)
         for chunk in range(0, n_trees, CHUNK):
             last = min(chunk + CHUNK, n_trees)
-            _find_places(plan, ranks, chunk, last, places)
+            _find_places(plan, ranks, n_lanes, chunk, last, places)
             for i in range(n_rows):
                 for t in range(chunk, last):
                     place = np.uint64(plan.word_start[t] * WORD) + np.uint64(places[t - chunk, i])

@@ -7,7 +7,6 @@ added up one after the other.
 from functools import cached_property
 from itertools import pairwise
 from operator import itemgetter
-from types import ModuleType
 from typing import Any
 
 import numba
@@ -26,8 +25,8 @@ PACKED_STEP = 0.8
 PACKED_LEAF = 2.0
 """A row's way into a tree and its leaf's value, by the packed walk."""
 
-TEST = 2.5
-"""A test on a block of rows by bit vectors."""
+TEST = 0.035
+"""A row's share of a test by bit vectors."""
 
 BITS_LEAF = 0.3
 """A row's leaf's value by bit vectors."""
@@ -40,6 +39,9 @@ CALL = 1500.0
 
 FEWEST_TREES = 8
 """Shorter runs of small trees among large ones are walked with their neighbours."""
+
+MOST_RUNS = 8
+"""Every run finds the keys of all rows anew: where there would be more runs, all trees are walked."""
 
 ONE_STEP = 2.0
 """A row one level down a tree on the latency path, eight trees at a time."""
@@ -116,22 +118,27 @@ class Run:
         """The trees as the latency path wants them; None where it cannot have them."""
         return one_row.lay_out(self.packed) if self.packed is not None else None
 
-    def _engine(self, n_rows: int) -> tuple[ModuleType, Any]:
+    def _engine(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to find the leaves of `n_rows` rows first, and its layout of the trees."""
-        name, _ = min(self._costs(n_rows).items(), key=itemgetter(1))
-        return {"walk": walk, "packed": packed_walk, "bits": bitvector}[name], getattr(self, name)
+        return self._laid_out(min(self._costs(n_rows).items(), key=itemgetter(1))[0])
 
     def _adder(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to add up `n_rows` rows first, and its layout of the trees."""
         known = self._adders.get(n_rows)
         if known is not None:
             return known
-        engine, trees = self._engine(n_rows)
+        costs = self._costs(n_rows)
+        if n_rows < FEW_ROWS and self.one_row is not None:
+            costs["one_row"] = n_rows * self._one_row_cost
+        found = self._laid_out(min(costs.items(), key=itemgetter(1))[0])
         if n_rows < FEW_ROWS:
-            if self.one_row is not None and n_rows * self._one_row_cost < min(self._costs(n_rows).values()):
-                engine, trees = one_row, self.one_row
-            self._adders[n_rows] = engine, trees
-        return engine, trees
+            self._adders[n_rows] = found
+        return found
+
+    def _laid_out(self, name: str) -> tuple[Any, Any]:
+        """An engine and what it runs."""
+        engines = {"walk": walk, "packed": packed_walk, "bits": bitvector, "one_row": one_row}
+        return engines[name], getattr(self, name)
 
     def _costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that each engine is likely to take for `n_rows` rows."""
@@ -141,9 +148,10 @@ class Run:
             row += _key_cost(self.packed.columns)
             costs["packed"] = CALL + _whole(n_rows, packed_layout.BLOCK) * row
         if n_rows >= BITS_ROWS and self.bits is not None:
-            row = TEST / bitvector.BLOCK * len(self.bits.column) + BITS_LEAF * self.n_trees
+            row = TEST * len(self.bits.column) + BITS_LEAF * self.n_trees
             row += _key_cost(self.bits.columns)
-            costs["bits"] = CALL + _whole(n_rows, bitvector.BLOCK) * row
+            group = bitvector.FEW if n_rows <= bitvector.FEW else bitvector.BLOCK
+            costs["bits"] = CALL + _whole(n_rows, group) * row
         return costs
 
     @cached_property
@@ -265,6 +273,8 @@ def _are_small(tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     cuts = np.flatnonzero(np.diff(is_small)) + 1
     for part in np.split(np.arange(len(is_small)), cuts):
         is_small[part] &= len(part) >= FEWEST_TREES
+    if np.count_nonzero(np.diff(is_small)) >= MOST_RUNS:
+        is_small[:] = False
     return np.asarray(is_small)
 
 

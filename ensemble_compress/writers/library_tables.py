@@ -294,7 +294,7 @@ def _bits_of(forest: Forest, first: int, last: int) -> bitvector.BitVectors | No
 
 def _used(bits: bitvector.BitVectors) -> NDArray[np.int32]:
     """The columns that any test reads."""
-    return np.unique(bits.column)
+    return np.unique(bits.column // bitvector.BLOCK)
 
 
 def _columns(bits: bitvector.BitVectors, first_cut: int) -> NDArray[Any]:
@@ -311,8 +311,8 @@ def _columns(bits: bitvector.BitVectors, first_cut: int) -> NDArray[Any]:
 
 def _tests(bits: bitvector.BitVectors) -> NDArray[Any]:
     tests = np.empty(len(bits.column), TEST)
-    tests["column"] = np.searchsorted(_used(bits), bits.column)
-    tests["above"], tests["mask"] = bits.above, bits.mask.view(np.uint16)
+    tests["column"] = np.searchsorted(_used(bits), bits.column // bitvector.BLOCK)
+    tests["above"], tests["mask"] = bits.above & 0xFFFF, bits.mask & 0xFFFF
     return tests
 
 
