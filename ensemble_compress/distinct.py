@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_compress.engines import columns
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.fixed_point import FixedPoint, leaf_counts
 from ensemble_compress.forest import Forest
@@ -16,6 +17,7 @@ from ensemble_compress.nodes import distinct_rows, set_codes
 
 Input = Literal["float", "int16", "int8"]
 INPUT_LIMITS = {"int16": (-32768, 32767), "int8": (-128, 127)}
+float32_below = columns.float32_below
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +144,6 @@ def _distinct_sets(
         bits[codes] = 1
         number[s] = distinct.setdefault(bits.tobytes(), len(distinct))
     return number, tuple(np.frombuffer(bits, np.uint8) for bits in distinct)
-
-
-def float32_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 <= each threshold: it decides alike for every float32 value."""
-    with np.errstate(over="ignore"):
-        nearest = threshold.astype(np.float32)
-        return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 def _float_keys(threshold: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Hypothesis strategies: any valid Forest, and rows made to hurt it.
 
 `forests()` draws forests of every kind that the invariants allow; its keywords narrow the kinds for parts of the
-library that take fewer. `rows_for(forest)` draws rows whose cells lie on the forest's thresholds, beside them, in and
+library that take fewer. `large_forests()` draws fewer kinds, but many and large trees. `rows_for(forest)` draws rows whose cells lie on the forest's thresholds, beside them, in and
 out of its category sets, and at the ends of the number line.
 """
 
@@ -80,6 +80,56 @@ def forests(
         tie_class=draw(st.integers(0, 1)),
         bias_last=len(shapes) % 2 == 0,
     )
+
+
+@st.composite
+def large_forests(draw: st.DrawFn, *, max_trees: int = 80, max_splits: int = 70) -> Forest:
+    """Forests of many trees and of trees of many splits, beside small ones: of one drawn seed, for speed."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_trees, most = draw(st.integers(1, max_trees)), draw(st.integers(1, max_splits))
+    n_outputs, is_wide = draw(st.integers(1, 3)), draw(st.booleans())
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    has_sets = draw(st.booleans())
+    return Forest(
+        *_grow_trees(rng, rng.integers(0, most + 1, n_trees), n_features=6, n_sets=3 * has_sets),
+        np.full(n_trees, -1) if is_wide else rng.integers(0, n_outputs, n_trees),
+        rng.normal(size=(40, n_outputs if is_wide else 1)).astype(dtype),
+        rng.normal(size=n_outputs).astype(dtype),
+        n_features=6,
+        x_dtype=draw(st.sampled_from(["float32", "float64"])),
+        category_sets=make_sets([rng.choice(CODES, k).tolist() for k in (0, 3, 8)]) if has_sets else NO_SETS,
+    )
+
+
+def _grow_trees(
+    rng: np.random.Generator, shapes: NDArray[Any], n_features: int, n_sets: int
+) -> tuple[Nodes, list[int]]:
+    """The nodes of trees with `shapes` splits each, and where the trees start; covers are counts of rows, or unknown."""
+    columns: list[list[Any]] = []
+    tree_start = [0]
+    knows_cover = bool(rng.integers(2))
+    pieces = np.append(rng.choice(THRESHOLDS, 5), rng.normal(size=20)).tolist()
+
+    def grow(n_splits: int, cover: int) -> None:
+        j = len(columns)
+        if n_splits == 0:
+            columns.append([-1, 0.0, -1, False, -1, rng.integers(40), cover * knows_cover, j])
+            return
+        s = rng.integers(-1, n_sets) if rng.random() < 0.5 else -1
+        threshold = pieces[rng.integers(25)] if s < 0 else 0.0
+        columns.append(
+            [rng.integers(n_features), threshold, 0, rng.random() < 0.3, s, -1, cover * knows_cover, j]
+        )
+        n_left = rng.integers(n_splits)
+        of_left = int(cover * (n_left + 1) / (n_splits + 1))
+        grow(n_left, of_left)
+        columns[j][2] = len(columns)
+        grow(n_splits - 1 - n_left, cover - of_left)
+
+    for n_splits in shapes.tolist():
+        grow(n_splits, 1000)
+        tree_start.append(len(columns))
+    return Nodes(*(np.array(column) for column in zip(*columns, strict=True))), tree_start
 
 
 def rows_for(forest: Forest, max_rows: int = 40) -> st.SearchStrategy[NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""The kernels against the naive twin, to the bit; with the compiler on, off, and with every index checked."""
+"""The kernels against the naive twin, to the bit; with the compiler on, off, and with the indices of arrays checked."""
 
 import os
 import subprocess
@@ -8,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numba
 import numpy as np
 import oracle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import forests, hard_rows, rows_for
+from strategies import forests, hard_rows, large_forests, rows_for
 
 from ensemble_compress import predict
-from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, structure, walk
+from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, plan, structure, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -50,12 +51,17 @@ def test_walk_takes_any_number_of_rows_around_its_block(n_rows: int) -> None:
     assert_agrees(forest, hard_rows(forest, n_rows))
 
 
+def lay_out_without_complete_trees(run: Any) -> Any:
+    with mock.patch.object(packed_layout, "PADDING", 0):
+        return packed_layout.lay_out(*run._arrays, x_dtype=run._x_dtype)
+
+
 ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
     "walk": (walk, lambda run: run.walk),
     "packed": (packed_walk, lambda run: run.packed),
     "packed, no tree complete": (
         packed_walk,
-        lambda run: run.packed._replace(depth=np.zeros_like(run.packed.depth)),
+        lay_out_without_complete_trees,
     ),
     "bits": (bitvector, lambda run: run.bits),
     "one row": (one_row, lambda run: run.one_row),
@@ -64,7 +70,7 @@ ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
 
 def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
     """The leaves (others -7) and sums (others NaN) of the rows from `start` to `stop`, by one engine."""
-    (run,) = forest._plan.runs
+    run = plan.Run(*forest._plan._arrays, forest.x_dtype, is_small=True)
     engine, lay_out = ENGINES[name]
     trees = lay_out(run)
     # What the engines are given: codes that are rounded down.
@@ -99,6 +105,23 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
     assert np.isnan(sums[:start]).all()
     assert np.isnan(sums[stop:]).all()
     assert oracle.margins(forest, rows[start:stop]).tobytes() == sums[start:stop].tobytes()
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=() if name == "walk" else needs_the_compiler) for name in ENGINES]
+)
+@settings(max_examples=12)
+@given(st.data(), st.integers(0, 2**32 - 1))
+def test_every_engine_takes_many_trees_and_trees_of_many_splits(
+    engine: str, data: st.DataObject, seed: int
+) -> None:
+    most = bitvector.MOST_LEAVES - 1 if engine == "bits" else 70
+    forest = data.draw(large_forests(max_splits=most))
+    rows = hard_rows(forest, 40, seed)
+    leaves, sums = by_engine(engine, forest, rows, 0, len(rows))
+    if engine != "one row":
+        np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
+    assert oracle.margins(forest, rows).tobytes() == sums.tobytes()
 
 
 @needs_the_compiler
@@ -243,7 +266,10 @@ def test_shapes_of_trees_are_those_of_a_plain_walk(forest: Forest) -> None:
 
 
 @pytest.mark.parametrize("switch", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
-def test_kernels_pass_with_the_compiler_off_and_with_every_index_checked(switch: str, tmp_path: Path) -> None:
+def test_kernels_pass_with_the_compiler_off_and_with_the_indices_of_arrays_checked(
+    switch: str, tmp_path: Path
+) -> None:
+    # What is read through pointers no switch checks: test_layouts.py shows that the places in the layouts are sound.
     # A cache of its own: code compiled with other switches must not be found in it.
     environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     chosen = "test_walk or test_shapes or test_a_right_child or test_bit_vectors or test_every_engine or test_packed"

@@ -137,12 +137,16 @@ def _find_pairs(
     return (kind >> 32).astype(np.int32), category_set.astype(np.int32), has_below, pair.astype(np.int32)
 
 
-def _bits_below(threshold: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """The key of the largest float32 that is not above each threshold."""
+def float32_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 <= each threshold: it decides alike for every float32 value."""
     with np.errstate(over="ignore"):
         nearest = threshold.astype(np.float32)
-        nearest = np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
-    bits = (nearest + np.float32(0)).view(np.uint32)
+        return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def _bits_below(threshold: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """The key of the largest float32 that is not above each threshold."""
+    bits = (float32_below(threshold) + np.float32(0)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
 

@@ -24,8 +24,10 @@ FEWEST_IN = 24
 """One in so many rows of a tree has to pass a split of the uppermost part."""
 
 MOST_LEVELS = 12
+"""Trees of more levels are not there as complete ones."""
+
 PADDING = 4
-"""Trees of so few levels are there as complete ones too, where that makes no more than so many places of a node."""
+"""Nor are those whose complete tree has more than so many places for each of their nodes."""
 
 
 class Packed(NamedTuple):
@@ -43,7 +45,7 @@ class Packed(NamedTuple):
     column_mask, child_shift : int
         How the upper 32 bits part.
     test_start : ndarray of shape (n_trees + 1,) int32
-        Where the tests of a tree's uppermost splits begin.
+        Where the tests of a tree's uppermost splits begin; a tree that is there as a complete one too has none.
     test_at, test_key, test_mask : ndarray of shape (n_tests,)
         Where in a block of keys a test's column begins, the split's key, and the bits of the entries that rows keep whose
         key is above it.
@@ -88,7 +90,11 @@ def lay_out(
     values: NDArray[Any],
     x_dtype: str,
 ) -> Packed | None:
-    """The arrays of a forest as the kernels below want them, 12 bytes a node; None where a tree or its columns don't fit."""
+    """The arrays of a forest as the kernels of `packed_walk` want them; None where a tree or its columns don't fit.
+
+    They take 12 bytes a node and, of trees that are there as complete ones too, up to `PADDING` places of 8 bytes more, twice
+    where missing values go left anywhere.
+    """
     is_leaf = nodes.feature < 0
     splits = np.flatnonzero(~is_leaf)
     find = find_columns_of_bits if x_dtype == "float32" else _find_columns_of_ranks
@@ -111,14 +117,15 @@ def lay_out(
     record, node = np.empty(len(is_leaf), np.uint64), np.empty(len(is_leaf), np.int32)
     record[first + place] = high << np.uint64(32) | low
     node[first + place] = np.arange(len(is_leaf), dtype=np.int32)
+    completed = _completed(nodes, tree_start, at, low)
     return Packed(
         columns,
         record.view(np.int64),
         node,
         (1 << column_bits) - 1,
         column_bits,
-        *_uppermost(nodes, tree_start, at, low, place),
-        *_completed(nodes, tree_start, at, low),
+        *_uppermost(nodes, tree_start, at, low, place, completed[0]),
+        *completed,
         tree_start,
         tree_output,
         values,
@@ -196,15 +203,21 @@ def _place_in_heaps(feature: Any, right: Any, level: Any, heap: Any) -> None:
 
 
 def _uppermost(
-    nodes: Any, tree_start: Any, at: NDArray[np.int32], key: NDArray[np.uint32], place: NDArray[np.int32]
+    nodes: Any,
+    tree_start: Any,
+    at: NDArray[np.int32],
+    key: NDArray[np.uint32],
+    place: NDArray[np.int32],
+    depth: NDArray[np.int32],
 ) -> tuple[Any, Any, Any, Any, Any]:
-    """The tests and entries of `Packed`."""
+    """The tests and entries of `Packed`; complete trees are not walked and have no tests."""
     n_trees = len(tree_start) - 1
     entered = np.empty((n_trees, ENTRIES), np.int32)
     test = np.empty((n_trees, ENTRIES - 1), np.int32)
     mask = np.empty((n_trees, ENTRIES - 1), np.int32)
     n_tests = np.empty(n_trees, np.int32)
-    _choose_uppermost(nodes.feature, nodes.right, nodes.cover, tree_start, entered, test, mask, n_tests)
+    of_nodes = nodes.feature, nodes.right, nodes.cover
+    _choose_uppermost(*of_nodes, tree_start, depth, entered, test, mask, n_tests)
     used = np.arange(ENTRIES - 1) < n_tests[:, None]
     start = np.append(0, np.cumsum(n_tests)).astype(np.int32)
     return start, at[test[used]], key[test[used]], mask[used], place[entered]
@@ -212,13 +225,24 @@ def _uppermost(
 
 @kernel
 def _choose_uppermost(
-    feature: Any, right: Any, cover: Any, tree_start: Any, entered: Any, test: Any, mask: Any, n_tests: Any
+    feature: Any,
+    right: Any,
+    cover: Any,
+    tree_start: Any,
+    depth: Any,
+    entered: Any,
+    test: Any,
+    mask: Any,
+    n_tests: Any,
 ) -> None:
-    """Grow each tree's uppermost part by its heaviest split while that pays; its leaves are `entered`, from left to right."""
+    """Grow each tree's uppermost part by its heaviest split while that pays; its leaves are `entered`, from left to right.
+
+    A tree with a `depth` is entered at its root only.
+    """
     for t in range(len(tree_start) - 1):
         root, n = tree_start[t], 0
         entered[t] = root
-        while n < ENTRIES - 1:
+        while depth[t] == 0 and n < ENTRIES - 1:
             heaviest = -1
             for e in range(n + 1):
                 j = entered[t, e]

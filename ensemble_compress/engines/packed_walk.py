@@ -133,7 +133,10 @@ _walk_to_places, _walk_to_rows = _walk_to("places"), _walk_to("rows")
 
 @inlined
 def _chunk_rows(n_columns: int, n_rows: int) -> int:
-    """Rows whose keys fill `CHUNK_BYTES`, in whole blocks; no more than there are."""
+    """Rows whose keys fill `CHUNK_BYTES`, in whole blocks; no more than there are.
+
+    `n_columns` counts the first column of each pair only: where values are missing, the keys take up to twice the bytes.
+    """
     n_blocks = min(MOST_BLOCKS, CHUNK_BYTES // (4 * BLOCK * n_columns), (n_rows + BLOCK - 1) // BLOCK)
     return BLOCK * max(1, n_blocks)
 

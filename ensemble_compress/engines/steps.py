@@ -1,9 +1,14 @@
-"""The innermost loop of the walks, in LLVM's own words: its optimiser would make branches of the same lines of Python.
+"""The innermost loops of the walks, in LLVM's own words: its optimiser would make branches of the same lines of Python.
 
-A step is seven instructions and depends on the data in no branch. A node is eight bytes: its key in the low 32 bits, above
-it the place of its column among the row's keys, above that its left child's place in the tree. Siblings lie side by side, so
-the carry of the comparison is added to the left child's place; a leaf is its own left child and reads a key of zero, so
-that it never moves on. One walk is a chain of dependent loads; several in one loop hide each other's latency.
+A node is eight bytes: its key in the low 32 bits, above it the place of its column among the row's keys. Children lie side
+by side, so the carry of the comparison is added to the left one's place, and no branch depends on the data. One row's way is
+a chain of dependent loads; several in one loop hide each other's latency.
+
+- `walk` goes down any tree, from any node: above the column a node has its left child's place, and a step is seven
+  instructions. A leaf is its own left child and reads a key of zero, so that it never moves on; the loop ends when none does.
+- `descend` goes down a complete tree, whose children's places follow from their parent's: a step is five instructions, and
+  there are as many as the tree has levels.
+- `try_tests` walks nothing: it tries the uppermost splits of a tree on a block of rows, in vectors, to find where walks begin.
 """
 
 from collections.abc import Sequence
