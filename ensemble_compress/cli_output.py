@@ -28,11 +28,11 @@ def warnings_as_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def say(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, SlowExportWarning):
                 note(f"warning: {message}", style="yellow")
             else:
-                others(message, category, *where)
+                others(message, category, *where, **more)
 
         warnings.simplefilter("ignore", PipelineWarning)
         warnings.simplefilter("always", SlowExportWarning)

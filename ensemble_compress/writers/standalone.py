@@ -110,7 +110,7 @@ class Model:
                 " model was trained on"
             )
         if isinstance(X, np.ma.MaskedArray):
-            given = X.astype(np.float64).filled(np.nan)
+            given = np.asarray(np.ma.filled(X.astype(np.float64), np.nan))
         if given.dtype.kind not in "biuf":
             given = given.astype(np.float64)
         dtype = given.dtype if given.dtype in (np.float32, np.float64) else self.metadata["x_dtype"]
