@@ -59,12 +59,18 @@ def answers(forest: Forest, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         "margins": forest.margin(rows, n_jobs=1),
         "alone": np.concatenate(alone),
     }
+    return found | sums_of_engines(forest, rows)
+
+
+def sums_of_engines(forest: Forest, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What every engine that takes the trees adds to the bias, or to 0 where that comes last."""
     trees = forest.nodes, forest.category_sets, forest.tree_start, forest.tree_output, forest.values
     run, given = Run(*trees, forest.x_dtype, is_small=True), forest.rows(rows)
+    found = {}
     for name, engine in ENGINES.items():
         laid_out = getattr(run, name)
         if laid_out is not None:
-            found[name] = np.empty_like(found["margins"])
+            found[name] = np.empty((len(given), forest.n_outputs), forest.values.dtype)
             found[name][:] = 0 if forest.bias_last else forest.bias
             engine.add_margins(laid_out, given, 0, len(given), found[name])
     return found
