@@ -3,7 +3,8 @@
     python arm_check.py FOLDER
 
 For each NAME.npz there it writes NAME.answers.npz: leaves, margins of all rows at once, margins of the first rows one by
-one, and those of the bit-vector engine where the trees are small enough for it. It prints what Numba makes of the processor.
+one, and those of every engine where it takes the trees, whichever `Forest.margin` chooses. It prints what Numba makes of
+the processor.
 """
 
 import json
@@ -17,13 +18,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector
+from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
+from ensemble_compress.engines.plan import Run
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import CategorySets, Nodes
 
 ALONE = 8
 FIELDS = ("tree_start", "tree_output", "values", "bias")
-SETTINGS = ("n_features", "divisor", "link", "x_dtype", "handles_nan", "tie_class", "bias_last")
+SETTINGS = ("n_features", "divisor", "link", "link_scale", "x_dtype", "category_rule", "handles_nan", "tie_class", "bias_last", "levels_as_codes", "absent_is_missing")  # fmt: skip
+"""Every field of a Forest that is one number or word: a test compares them with its fields."""
+
+ENGINES = {"walk": walk, "packed": packed_walk, "one_row": one_row, "bits": bitvector}
+"""By the name that a `Run` gives its layout."""
 
 
 def save(path: Path, forest: Forest, rows: NDArray[Any]) -> None:
@@ -46,22 +52,27 @@ def load(path: Path) -> tuple[Forest, NDArray[Any]]:
 
 
 def answers(forest: Forest, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """What every engine says; `bits` only where the bit-vector engine takes the trees."""
+    """What a forest and every engine says; an engine that does not take the trees is left out."""
     alone = [forest.margin(rows[i : i + 1], n_jobs=1) for i in range(ALONE)]
     found = {
         "leaves": forest.find_leaves(rows, n_jobs=1),
         "margins": forest.margin(rows, n_jobs=1),
         "alone": np.concatenate(alone),
     }
-    laid_out = bitvector.lay_out(
-        forest.nodes, forest.category_sets, forest.tree_start, forest.tree_output, forest.values
-    )
-    if laid_out is not None:
-        out = np.empty_like(found["margins"])
-        out[:] = 0 if forest.bias_last else forest.bias
-        given = np.ascontiguousarray(rows, forest.x_dtype)
-        bitvector.add_margins(laid_out, given, 0, len(given), out)
-        found["bits"] = out
+    return found | sums_of_engines(forest, rows)
+
+
+def sums_of_engines(forest: Forest, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What every engine that takes the trees adds to the bias, or to 0 where that comes last."""
+    trees = forest.nodes, forest.category_sets, forest.tree_start, forest.tree_output, forest.values
+    run, given = Run(*trees, forest.x_dtype, is_small=True), forest.rows(rows)
+    found = {}
+    for name, engine in ENGINES.items():
+        laid_out = getattr(run, name)
+        if laid_out is not None:
+            found[name] = np.empty((len(given), forest.n_outputs), forest.values.dtype)
+            found[name][:] = 0 if forest.bias_last else forest.bias
+            engine.add_margins(laid_out, given, 0, len(given), found[name])
     return found
 
 

@@ -61,7 +61,7 @@ compares in, and to NaN, both infinities, both zeros, denormals, LightGBM's boun
 categories. XGBoost's `pred_leaf` refuses infinities, so rows with one are compared by the margins of `inplace_predict` (for DART, which
 rounds once more there, only between our own backends).
 
-For every line, the richest exact cell goes through all backends on the same rows: the walk engine, the naive oracle of the tests (on {n_oracle} of the rows), the
+For every line, the richest exact cell goes through all backends on the same rows: every engine that takes its trees, the naive oracle of the tests (on {n_oracle} of the rows), the
 shared library, the integer C header (against Python's emulation of its sums) and the Treelite model, where Treelite has the link (by GTIL, some of them compiled by
 TL2cgen; [treelite-export.md](treelite-export.md) says which bugs of theirs that has to avoid). They agree to the bit, Treelite where its writer's
 docstring says so. `benchmarks/exactness.py` does the same with models of 100 trees on whole data sets.

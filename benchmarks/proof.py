@@ -6,6 +6,7 @@ Each function raises `WrongAnswerError` or returns how far apart the answers wer
 from pathlib import Path
 from typing import Any
 
+import arm_check
 import numpy as np
 from kinds import Kind
 from numpy.typing import NDArray
@@ -172,6 +173,30 @@ def compare_oracle(oracle: Any, forest: Forest, rows: NDArray[Any]) -> None:
     expect_equal(expected, actual, "margins of the engine")
     if expected.tobytes() != actual.tobytes():
         raise WrongAnswerError("margins of the engine have another sign of zero")
+
+
+def compare_engines(forest: Forest, rows: NDArray[Any]) -> list[str]:
+    """Compare the sums of every engine that takes the trees, the sign of zero too, with those of the plain walk.
+
+    Parameters
+    ----------
+    forest : Forest
+        The forest.
+    rows : ndarray of shape (n_rows, n_features)
+        Rows.
+
+    Returns
+    -------
+    list of str
+        The engines that were compared with it.
+    """
+    sums = arm_check.sums_of_engines(forest, rows)
+    expected = sums.pop("walk")
+    for name, actual in sums.items():
+        expect_equal(expected, actual, f"sums of the engine {name}")
+        if expected.tobytes() != actual.tobytes():
+            raise WrongAnswerError(f"sums of the engine {name} have another sign of zero")
+    return list(sums)
 
 
 def compare_shared_library(forest: Forest, rows: NDArray[Any], folder: Path) -> None:

@@ -32,6 +32,7 @@ def richest(row: Row) -> tuple[Forest, np.ndarray]:
 def test_engine_oracle_library_and_treelite_give_the_same_bits(row: Row, tmp_path: Path) -> None:
     forest, rows = richest(row)
     proof.compare_oracle(oracle, forest, rows[: proof.N_ORACLE])
+    assert {"packed", "one_row"} <= {*proof.compare_engines(forest, rows)}
     proof.compare_shared_library(forest, rows, tmp_path)
     if proof.has_treelite_link(forest):
         proof.compare_treelite(forest, rows)

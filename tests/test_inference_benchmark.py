@@ -1,6 +1,7 @@
 """The benchmarks of predictions and of ARM: that they compare before they time, that rows stay fresh, and that the tables show the misses."""
 
 import json
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import arm
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from ensemble_compress.engines import bitvector
+from ensemble_compress.forest import Forest
 
 # -- the quick run -----------------------------------------------------------------------------------------------
 
@@ -260,6 +262,21 @@ def test_a_forest_that_was_sent_to_the_emulator_is_the_same_there(tmp_path):
         again = arm_check.answers(*arm_check.load(tmp_path / f"{k}.npz"))
         assert dict.fromkeys(expected, 0) == {p: arm_check.differing(expected[p], again[p]) for p in expected}
         assert np.array_equal(expected["margins"][: arm_check.ALONE], expected["alone"], equal_nan=True)
+
+
+def test_every_field_of_a_forest_that_decides_an_answer_is_sent_to_the_emulator():
+    sent = {*arm_check.FIELDS, *arm_check.SETTINGS, "nodes", "category_sets"}
+    assert {field.name for field in fields(Forest)} - sent == {"classes", "feature_names", "categories"}
+
+
+@pytest.mark.parametrize("name", arm.QUICK)
+def test_every_engine_that_takes_the_trees_answers_as_the_forest_does(name, tmp_path):
+    forest, rows = arm.make_case(name, tmp_path / "sent.npz")
+    forest = replace(forest, divisor=1.0, bias_last=False)
+    found = arm_check.answers(forest, rows)
+    assert {"walk", "packed", "one_row"} <= set(found)
+    engines = [engine for engine in arm_check.ENGINES if engine in found]
+    assert [arm_check.differing(found["margins"], found[engine]) for engine in engines] == [0] * len(engines)
 
 
 def test_a_lone_bit_that_differs_is_counted():
