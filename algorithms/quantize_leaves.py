@@ -130,7 +130,10 @@ def _center_trees(forest: Forest) -> Forest:
 def _on_grid(forest: Forest, bits: int) -> Forest:
     """Leaf values and bias rounded to one power of two: the finest for values of `bits` bits and exact sums."""
     values, bias = forest.values.astype(np.float64), forest.bias.astype(np.float64)
-    used = values[forest.nodes.leaf[forest.is_leaf]]
+    rows = forest.nodes.leaf[forest.is_leaf]
+    used = values[rows]
+    # Rows that no leaf names may be of any size.
+    values[np.setdiff1d(np.arange(len(values)), rows)] = 0.0
     exponent = _unit_exponent(used, bits) if used.any() else _unit_exponent(bias, BIAS_BITS)
     largest = np.abs(used).max(initial=0.0) * forest.n_trees + np.abs(bias).max()
     exponent = max(exponent, int(np.frexp(largest)[1]) + 1 - SUM_BITS)

@@ -262,8 +262,7 @@ class Forest:
         InputError
             X does not fit the model.
         """
-        is_plain = n_jobs is None or (type(n_jobs) is int and n_jobs != 0)
-        few = self._door.few(X, predict.FEW_ROWS) if is_plain else None
+        few = self._door.few(X, predict.FEW_ROWS)
         rows: Any = self._door.open(X) if few is None else few
         out = np.empty((len(rows), self.n_outputs), self.values.dtype)
         out[:] = 0 if self.bias_last else self.bias

@@ -28,6 +28,8 @@ FEW_ROWS = 2 * ROWS_PER_THREAD
 
 def add_few(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
     """`add_margins` for fewer than `FEW_ROWS` rows that `Door.few` has let through: the short way."""
+    if n_jobs is not None:
+        count_threads(len(rows), n_jobs)  # there is one thread, but a number that is none is refused
     trees.add_margins(rows, 0, len(rows), out)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import forests, hard_rows
+from test_forest import two_trees
 
 from ensemble_compress.algorithms import QuantizeLeaves, RefitLeaves
 from ensemble_compress.data import Data
@@ -88,6 +89,13 @@ def test_the_bound_is_at_most_half_a_unit_for_each_tree(name: str, bits: int) ->
     margin = forest.margin(zoo.rows(name)).astype(float)
     change = np.abs(algorithm(forest).margin(zoo.rows(name)) - margin).max()
     assert algorithm.bound(forest) / 20 < change <= algorithm.bound(forest)
+
+
+def test_a_row_of_values_that_no_leaf_names_overflows_nothing() -> None:
+    forest = two_trees()
+    values = np.append(np.full((len(forest.values), 1), 2e-311), [[1.0]], axis=0)
+    found = QuantizeLeaves(bits=2)(replace(forest, values=values, bias=np.zeros(1)))
+    assert np.abs(found.values).max() < 1e-300
 
 
 @given(forests(values=st.floats(-100, 100)), st.integers(2, 15))
