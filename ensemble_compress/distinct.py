@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import columns
+from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.fixed_point import FixedPoint, leaf_counts
 from ensemble_compress.forest import Forest
@@ -17,7 +17,6 @@ from ensemble_compress.nodes import distinct_rows, set_codes
 
 Input = Literal["float", "int16", "int8"]
 INPUT_LIMITS = {"int16": (-32768, 32767), "int8": (-128, 127)}
-float32_below = columns.float32_below
 
 
 @dataclass(frozen=True, eq=False)

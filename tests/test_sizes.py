@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import forests, hard_rows
 
 from ensemble_compress import sizes
-from ensemble_compress.distinct import float32_below
+from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.errors import ParameterError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes

@@ -232,11 +232,14 @@ class Plan:
             tree += run.n_trees
 
     @cached_property
+    def _is_small(self) -> NDArray[np.bool_]:
+        return _are_small(self._arrays[2])
+
+    @cached_property
     def _bounds(self) -> list[int]:
         """The first tree of every run, and the number of trees."""
-        is_small = _are_small(self._arrays[2])
-        cuts = np.flatnonzero(np.diff(is_small)) + 1
-        return [0, *cuts.tolist(), len(is_small)]
+        cuts = np.flatnonzero(np.diff(self._is_small)) + 1
+        return [0, *cuts.tolist(), self.n_trees]
 
     @cached_property
     def _first_nodes(self) -> list[int]:
@@ -246,9 +249,8 @@ class Plan:
     def runs(self) -> list[Run]:
         """The trees in runs that suit one engine each."""
         nodes, sets, tree_start, tree_output, values = self._arrays
-        is_small = _are_small(tree_start)
         if len(self._bounds) == 2:
-            return [Run(*self._arrays, self._x_dtype, is_small=bool(is_small.all()))]
+            return [Run(*self._arrays, self._x_dtype, is_small=bool(self._is_small.all()))]
         runs = []
         for first, last in pairwise(self._bounds):
             start, stop = tree_start[first], tree_start[last]
@@ -259,7 +261,7 @@ class Plan:
             starts = _read_only(tree_start[first : last + 1] - start)
             output = _read_only(tree_output[first:last])
             runs.append(
-                Run(part, sets, starts, output, values, self._x_dtype, is_small=bool(is_small[first]))
+                Run(part, sets, starts, output, values, self._x_dtype, is_small=bool(self._is_small[first]))
             )
         return runs
 

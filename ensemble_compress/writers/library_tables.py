@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.distinct import float32_below
 from ensemble_compress.engines import bitvector
-from ensemble_compress.engines.columns import BELOW_ALL
+from ensemble_compress.engines.columns import BELOW_ALL, float32_below
 from ensemble_compress.forest import Forest
 
 FEWEST_TREES = 8

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.distinct import float32_below
+from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import set_codes

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.distinct import float32_below
+from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.errors import MissingPackageError, SlowExportWarning, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import set_codes
