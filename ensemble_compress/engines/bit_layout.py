@@ -93,15 +93,12 @@ def lay_out(
     tree = np.searchsorted(tree_start, splits, side="right") - 1
     # Nodes lie in pre-order: the leaves of a left subtree are those between the split and its right child.
     begin, end = (leaves_before[j] - first_leaf[tree] for j in (splits, nodes.right[splits]))
-    depth = splits - tree_start[tree]
-    split, word, mask = (
-        np.concatenate(parts)
-        for parts in zip(
-            _tests(begin, np.where(levels[tree] > 0, begin, end), word_start[tree]),
-            _tests_of_levels(depth, levels[tree], word_start[tree]),
-            strict=True,
-        )
+    of_levels = levels[tree]
+    parts = (
+        _tests(begin, np.where(of_levels > 0, begin, end), word_start[tree]),
+        _tests_of_levels(splits - tree_start[tree], of_levels, word_start[tree]),
     )
+    split, word, mask = (np.concatenate([part[k] for part in parts]) for k in range(3))
     # Tests of one column side by side: its ranks are in the nearest cache then.
     order = np.lexsort((column[split], word))
     split, word, mask = split[order], word[order], mask[order]
@@ -150,7 +147,7 @@ def _four_times(numbers: NDArray[np.int8]) -> NDArray[np.int32]:
 def _places(n_leaves: NDArray[np.int64], word_start: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each leaf lies: a tree's leaves side by side, from its first word on."""
     first = np.repeat(np.append(0, np.cumsum(n_leaves))[:-1], n_leaves)
-    return np.repeat(word_start[:-1] * WORD, n_leaves) + np.arange(n_leaves.sum()) - first
+    return np.asarray(np.repeat(word_start[:-1] * WORD, n_leaves) + np.arange(n_leaves.sum()) - first)
 
 
 def _tests(
