@@ -44,7 +44,6 @@ def add_margins_of(trees: Plan, rows: Rows, out: NDArray[Any], n_jobs: int | Non
     if rows.ready is not None:
         add_margins(trees, for_kernels(rows.whole()), out, n_jobs)
         return
-    trees.prepare(min(len(rows), rows.block_rows))
     _over_blocks(lambda block, start, stop: add_margins(trees, block, out[start:stop], 1), rows, n_jobs)
 
 
@@ -97,7 +96,6 @@ def find_leaves(trees: Plan, rows: NDArray[Any], n_jobs: int | None = None) -> N
     out = np.empty((len(rows), trees.n_trees), np.int32)
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
-    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
     over_threads(lambda start, stop: trees.find_leaves(rows, start, stop, out), len(rows), n_jobs)
     return out
 
@@ -106,7 +104,6 @@ def add_margins(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int 
     """Add every tree's leaf to `out`, shape (n_rows, n_outputs), in tree order and in the dtype of `values`."""
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
-    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
     over_threads(lambda start, stop: trees.add_margins(rows, start, stop, out), len(rows), n_jobs)
 
 
