@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from strategies import forests, hard_rows, large_forests, rows_for
 
 from ensemble_compress import predict
-from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, plan, structure, walk
+from ensemble_compress.engines import (
+    bitvector,
+    one_row,
+    one_row_bits,
+    one_row_lists,
+    packed_layout,
+    packed_walk,
+    plan,
+    structure,
+    walk,
+)
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -65,7 +75,9 @@ ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
     ),
     "bits": (bitvector, lambda run: run.bits),
     "one row": (one_row, lambda run: run.one_row),
+    "one row by bits": (one_row_bits, lambda run: run.one_row_bits),
 }
+OF_SMALL_TREES, WITHOUT_LEAVES = ("bits", "one row by bits"), ("one row", "one row by bits")
 
 
 def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
@@ -78,7 +90,7 @@ def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int
         rows.astype(forest.x_dtype), np.array(forest._door.category_columns, int), forest.category_rule
     )
     leaves = np.full((len(rows), forest.n_trees), -7, np.int32)
-    if engine is not one_row:
+    if name not in WITHOUT_LEAVES:
         engine.find_leaves(trees, rows, start, stop, leaves)
     sums = np.full((len(rows), forest.n_outputs), np.nan, forest.values.dtype)
     sums[start:stop] = forest.bias
@@ -100,7 +112,7 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
     expected = oracle.leaves(forest, rows)
     expected[:start] = expected[stop:] = -7
     leaves, sums = by_engine(engine, forest, rows, start, stop)
-    if engine != "one row":
+    if engine not in WITHOUT_LEAVES:
         np.testing.assert_array_equal(expected, leaves)
     assert np.isnan(sums[:start]).all()
     assert np.isnan(sums[stop:]).all()
@@ -115,11 +127,11 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
 def test_every_engine_takes_many_trees_and_trees_of_many_splits(
     engine: str, data: st.DataObject, seed: int
 ) -> None:
-    most = bitvector.MOST_LEAVES - 1 if engine == "bits" else 70
+    most = bitvector.MOST_LEAVES - 1 if engine in OF_SMALL_TREES else 70
     forest = data.draw(large_forests(max_splits=most))
     rows = hard_rows(forest, 40, seed)
     leaves, sums = by_engine(engine, forest, rows, 0, len(rows))
-    if engine != "one row":
+    if engine not in WITHOUT_LEAVES:
         np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
     assert oracle.margins(forest, rows).tobytes() == sums.tobytes()
 
