@@ -5,7 +5,8 @@ added up one after the other.
 """
 
 import threading
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -67,6 +68,9 @@ FEW_ROWS = 33
 
 BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
+
+
+Adder = Callable[[NDArray[Any], NDArray[Any]], None]
 
 
 class Run:
@@ -194,6 +198,13 @@ class Run:
             costs["one_row"] = n_rows * (row + _key_cost(self.packed.columns))
         return costs
 
+    def adder(self, n_rows: int) -> Adder:
+        """What adds the trees' leaves to the sums of `n_rows` rows, called with the rows and the sums."""
+        engine, trees = self._adder(n_rows)
+        if engine in (one_row, one_row_bits):
+            return partial(trees.kernel, trees.table)
+        return lambda rows, out: engine.add_margins(trees, rows, 0, n_rows, out)
+
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add the trees' leaves to `out`, for the rows from `start` to `stop`."""
         engine, trees = self._adder(stop - start)
@@ -248,6 +259,16 @@ class Plan:
         self._arrays = nodes, sets, tree_start, tree_output, values
         self._x_dtype = x_dtype
         self.n_trees = len(tree_output)
+        self._adders: dict[int, list[Adder]] = {}
+
+    def adders(self, n_rows: int) -> list[Adder]:
+        """What adds all trees' leaves to the sums of `n_rows` rows, called one after the other."""
+        known = self._adders.get(n_rows)
+        if known is None:
+            known = [run.adder(n_rows) for run in self.runs]
+            if n_rows < FEW_ROWS:
+                self._adders[n_rows] = known
+        return known
 
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add all trees' leaves to `out` in tree order, for the rows from `start` to `stop`."""
