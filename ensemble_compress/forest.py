@@ -260,7 +260,7 @@ class Forest:
         X : array-like of shape (n_rows, n_features), DataFrame or sparse matrix
             Rows. What is not C-contiguous and of dtype `x_dtype` is cast a block at a time.
         n_jobs : int, optional
-            Threads; None uses all that the process may, as far as there are rows enough.
+            The most threads; None and -1 take all that the surroundings grant, as far as there are rows enough.
 
         Raises
         ------
