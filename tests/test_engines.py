@@ -162,14 +162,56 @@ def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_wal
 @needs_the_compiler
 @pytest.mark.parametrize("n_leaves", [1, 2, 15, 16, 17, 31, 32, 33, 48, 49, 63, 64])
 @pytest.mark.parametrize("turns_left", [True, False])
+@pytest.mark.parametrize("engine", OF_SMALL_TREES)
 def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
-    n_leaves: int, turns_left: bool
+    engine: str, n_leaves: int, turns_left: bool
 ) -> None:
     forest = chain(n_leaves - 1, turns_left=turns_left)
     rows = np.arange(-1.0, n_leaves + 1, 0.5)[:, None]
     expected = oracle.margins(forest, rows)
     assert len(np.unique(expected)) == n_leaves
-    np.testing.assert_array_equal(expected, by_engine("bits", forest, rows, 0, len(rows))[1])
+    np.testing.assert_array_equal(expected, by_engine(engine, forest, rows, 0, len(rows))[1])
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("n_splits", [3, 40])
+@pytest.mark.parametrize("n_features", [2, 2 * one_row_bits.LISTS + 3])
+def test_bit_vectors_of_one_row_take_more_trees_than_a_group_and_more_lists_than_lie_on_the_stack(
+    n_features: int, n_splits: int
+) -> None:
+    random = np.random.default_rng(n_features)
+    forest = join([chain(n_splits, turns_left=False)] * (one_row_lists.MOST_TREES + 30))
+    is_split = forest.nodes.feature >= 0
+    nodes = forest.nodes._replace(
+        feature=np.where(is_split, random.integers(n_features, size=forest.n_nodes), -1),
+        threshold=np.where(is_split, random.normal(size=forest.n_nodes), 0),
+        nan_left=is_split & (random.random(forest.n_nodes) < 0.5),
+    )
+    forest = replace(forest, nodes=nodes, n_features=n_features)
+    trees = forest._plan.runs[0].one_row_bits
+    assert len(trees.groups) == 2
+    # Some values begin at a state, some values that are missing do.
+    assert (n_features > 2) or (trees.groups[0].nan_state >= 0).all()
+    rows = random.normal(size=(6, n_features))
+    rows[1] = np.nan
+    rows[2, ::2] = np.nan
+    rows[3], rows[4] = np.inf, -np.inf
+    expected = oracle.margins(forest, rows)
+    np.testing.assert_array_equal(expected, by_engine("one row by bits", forest, rows, 0, 6)[1])
+
+
+@needs_the_compiler
+def test_the_latency_path_takes_more_keys_than_lie_on_the_stack() -> None:
+    n_features = one_row.STACK_BYTES // (8 * packed_layout.BLOCK) + 1
+    forest = join([chain(70, turns_left=True)] * 5)
+    is_split = forest.nodes.feature >= 0
+    feature = np.where(is_split, np.arange(forest.n_nodes) % n_features, -1)
+    forest = replace(forest, nodes=forest.nodes._replace(feature=feature), n_features=n_features)
+    rows = np.random.default_rng(0).normal(20, 30, size=(5, n_features))
+    rows[2, ::3] = np.nan
+    assert len(forest._plan.runs[0].packed.columns.feature) == n_features
+    expected = oracle.margins(forest, rows)
+    np.testing.assert_array_equal(expected, by_engine("one row", forest, rows, 0, 5)[1])
 
 
 def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:
