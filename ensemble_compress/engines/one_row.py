@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel, steps
-from ensemble_compress.engines.columns import Columns, copy_below
+from ensemble_compress.engines.columns import Columns, copy_below, find_keys
 from ensemble_compress.engines.packed_layout import BLOCK, Packed
 from ensemble_compress.engines.pointers import (
     float32_at,
@@ -25,7 +25,6 @@ from ensemble_compress.engines.pointers import (
     uint8_at,
     uint32_at,
 )
-from ensemble_compress.engines.walk import is_in_set
 
 LANES = 8
 STACK_BYTES = 1 << 15
@@ -105,62 +104,27 @@ def _columns_of(table: NDArray[np.int64]) -> Any:
     )
 
 
-@inlined
-def _rank(columns: Any, p: int, x: float) -> int:
-    """How many of pair p's cuts are below x."""
-    first = columns.bucket_start[p]
-    bucket = (x - columns.origin[p]) * columns.scale[p]
-    bucket = bucket if bucket > 0.0 else 0.0
-    last = np.float64(columns.bucket_start[p + 1] - first - 1)
-    low = columns.bucket_low[first + np.int32(bucket if bucket < last else last)]
-    for step in range(columns.n_steps[p] - 1, -1, -1):
-        half = np.int32(1) << step
-        low += np.int32(columns.cuts[low + half - 1] < x) * half
-    return np.int64(low - columns.cut_start[p])
-
-
-@inlined
-def _find_keys(columns: Any, X: NDArray[Any], i: int, keys: NDArray[np.uint32]) -> bool:
-    """Write to `keys[2 p, 0]` row i's key in pair p's first column, as `find_keys` does for many rows at a time.
-
-    Returns whether a value is missing: then, and only then, `copy_below` has to make the second columns too.
-    """
-    any_missing = False
-    for p in range(len(columns.feature)):
-        x, s = X[i, columns.feature[p]], np.int64(columns.category_set[p])
-        if np.isnan(x):
-            keys[2 * p, 0] = columns.ends[1]
-            any_missing = True
-        elif s >= 0:
-            is_out = not is_in_set(columns.set_start, columns.set_words, s, x)
-            keys[2 * p, 0] = np.int64(columns.ends[0]) + np.int64(is_out)
-        elif len(columns.cuts):
-            keys[2 * p, 0] = np.int64(columns.ends[0]) + _rank(columns, p, np.float64(x))
-        else:
-            bits = np.float32(np.float32(x) + np.float32(0)).view(np.int32)
-            keys[2 * p, 0] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
-    return any_missing
-
-
-_keys, _row = stack_of(STACK_BYTES), stack_of(8 * LANES)
+_keys, _row, _value, _place = stack_of(STACK_BYTES), stack_of(8 * LANES), stack_of(8), stack_of(8)
 
 
 @inlined
 def _add_rows(
-    table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any], of_keys: int, row: Any
+    table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any], stack: Any
 ) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree."""
     n_trees, width, mask, shift = table[SIZES], table[SIZES + 1], table[SIZES + 2], table[SIZES + 3]
     columns, tree_output = _columns_of(table), int32_at(table[2])
     n_columns = 2 * len(columns.feature) + 1
     if n_columns * BLOCK * 4 <= STACK_BYTES:
-        keys = numba.carray(uint32_at(of_keys), (n_columns, BLOCK))
+        keys = numba.carray(uint32_at(stack[0]), (n_columns, BLOCK))
     else:
         keys = np.empty((n_columns, BLOCK), np.uint32)
     keys[2 * len(columns.feature), 0] = 0
+    row = numba.carray(int64_at(stack[1]), LANES)
+    scratch = numba.carray(float64_at(stack[2]), 1), numba.carray(int32_at(stack[3]), 1)
     for i in range(len(X)):
         used = mask ^ BLOCK
-        if _find_keys(columns, X, i, keys):
+        if find_keys(columns, X, i, 1, scratch, keys):
             copy_below(columns, 1, keys)
             used = mask
         total = out[i, 0]
@@ -185,13 +149,15 @@ def _add_rows(
 @kernel
 def _add_margins32(table: NDArray[np.int64], X: NDArray[Any], out: NDArray[np.float32]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, where the values are float32."""
-    _add_rows(table, float32_at(table[3]), X, out, _keys(), numba.carray(int64_at(_row()), LANES))
+    stack = _keys(), _row(), _value(), _place()
+    _add_rows(table, float32_at(table[3]), X, out, stack)
 
 
 @kernel
 def _add_margins64(table: NDArray[np.int64], X: NDArray[Any], out: NDArray[np.float64]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, where the values are float64."""
-    _add_rows(table, float64_at(table[3]), X, out, _keys(), numba.carray(int64_at(_row()), LANES))
+    stack = _keys(), _row(), _value(), _place()
+    _add_rows(table, float64_at(table[3]), X, out, stack)
 
 
 def add_margins(trees: OneRow, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
