@@ -147,7 +147,9 @@ def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> Non
 
 
 @needs_the_compiler
-def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_walk() -> None:
+def test_trees_of_more_columns_than_eight_bytes_can_say_are_cut_and_a_single_one_is_left_to_the_plain_walk() -> (
+    None
+):
     n_features = packed_layout.MOST_PAIRS + 1
     wide = replace(
         join([chain(1, turns_left=True)] * n_features),
@@ -155,8 +157,15 @@ def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_wal
     )
     feature = np.where(wide.is_leaf, -1, np.arange(wide.n_nodes) // 3)
     wide = replace(wide, nodes=wide.nodes._replace(feature=feature.astype(np.int32)))
-    assert wide._plan.runs[0].packed is None
+    # The trees are cut into runs that read as many columns as there may be; the last run has a single one.
+    assert [run.n_trees for run in wide._plan.runs] == [packed_layout.MOST_PAIRS, 1]
+    assert all(run.packed is not None for run in wide._plan.runs)
     assert_agrees(wide, hard_rows(wide, 20))
+    deep = chain(n_features, turns_left=True)
+    feature = np.where(deep.is_leaf, -1, np.arange(deep.n_nodes))
+    deep = replace(deep, n_features=n_features, nodes=deep.nodes._replace(feature=feature.astype(np.int32)))
+    assert [run.packed for run in deep._plan.runs] == [None]
+    assert_agrees(deep, hard_rows(deep, 20))
 
 
 @needs_the_compiler
@@ -205,7 +214,7 @@ def test_the_latency_path_takes_more_keys_than_lie_on_the_stack() -> None:
     n_features = one_row.STACK_BYTES // (8 * packed_layout.BLOCK) + 1
     forest = join([chain(70, turns_left=True)] * 5)
     is_split = forest.nodes.feature >= 0
-    feature = np.where(is_split, np.arange(forest.n_nodes) % n_features, -1)
+    feature = np.where(is_split, np.cumsum(is_split) % n_features, -1)
     forest = replace(forest, nodes=forest.nodes._replace(feature=feature), n_features=n_features)
     rows = np.random.default_rng(0).normal(20, 30, size=(5, n_features))
     rows[2, ::3] = np.nan

@@ -158,7 +158,9 @@ def test_whole_numbers_beyond_float64_go_where_the_library_that_trained_sends_th
         for n_rows in (1, len(X)):
             given = of(X[:n_rows])
             np.testing.assert_allclose(forest.predict_proba(given), expected[:n_rows], rtol=1e-6)
-        assert len(np.unique(expected.round(6), axis=0)) == len(np.unique(forest.margin(of(X)).round(6), axis=0))
+        assert len(np.unique(expected.round(6), axis=0)) == len(
+            np.unique(forest.margin(of(X)).round(6), axis=0)
+        )
 
 
 def test_a_float64_beyond_float32_goes_with_the_infinities() -> None:

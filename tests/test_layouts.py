@@ -255,7 +255,9 @@ def assert_states_are_those_of_their_splits(group: one_row_lists.Group) -> None:
             parts, places = [*parts, (middle, end)], [*places, int(group.nan_state[c])]
         for place, (first, last) in zip(places, parts, strict=True):
             words = [int(np.iinfo(group.mask.dtype).max)] * states.shape[1]
-            for tree, mask in zip(group.tree[first:last].tolist(), group.mask[first:last].tolist(), strict=True):
+            for tree, mask in zip(
+                group.tree[first:last].tolist(), group.mask[first:last].tolist(), strict=True
+            ):
                 words[tree] &= mask
             assert states[place].tolist() == words
         named += places

@@ -108,9 +108,7 @@ _keys, _row, _value, _place = stack_of(STACK_BYTES), stack_of(8 * LANES), stack_
 
 
 @inlined
-def _add_rows(
-    table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any], stack: Any
-) -> None:
+def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any], stack: Any) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree."""
     n_trees, width, mask, shift = table[SIZES], table[SIZES + 1], table[SIZES + 2], table[SIZES + 3]
     columns, tree_output = _columns_of(table), int32_at(table[2])

@@ -15,7 +15,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, one_row_bits, one_row_lists, packed_layout, packed_walk, walk
+from ensemble_compress.engines import (
+    bitvector,
+    one_row,
+    one_row_bits,
+    one_row_lists,
+    packed_layout,
+    packed_walk,
+    walk,
+)
 
 # Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
 PLAIN_STEP = 4.5
@@ -295,7 +303,7 @@ class Plan:
     def _bounds(self) -> list[int]:
         """The first tree of every run, and the number of trees."""
         cuts = np.flatnonzero(np.diff(self._is_small)) + 1
-        return [0, *cuts.tolist(), self.n_trees]
+        return _cut_by_columns(self._arrays[0], self._arrays[2], [0, *cuts.tolist(), self.n_trees])
 
     @cached_property
     def _first_nodes(self) -> list[int]:
@@ -338,6 +346,25 @@ def _are_small(tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     if np.count_nonzero(np.diff(is_small)) >= MOST_RUNS:
         is_small[:] = False
     return np.asarray(is_small)
+
+
+def _cut_by_columns(nodes: Any, tree_start: NDArray[np.int32], bounds: list[int]) -> list[int]:
+    """The bounds of runs, and more of them where the trees of a run read more columns than the fast engines take."""
+    most = packed_layout.MOST_PAIRS
+    if nodes.feature.max(initial=-1) + 1 + np.count_nonzero(nodes.category_set >= 0) <= most:
+        return bounds
+    column = nodes.feature.astype(np.int64) << 32 | (nodes.category_set + 1).astype(np.int64)
+    found, seen = [0], set[int]()
+    for first, last in pairwise(bounds):
+        for tree in range(first, last):
+            own = {*column[tree_start[tree] : tree_start[tree + 1]].tolist()} - {-1 << 32}
+            if len(seen | own) > most and tree > found[-1]:
+                found.append(tree)
+                seen = set()
+            seen |= own
+        found.append(last)
+        seen = set()
+    return found
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
