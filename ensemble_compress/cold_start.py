@@ -34,9 +34,10 @@ def warm_up() -> None:
             if trees is not None:
                 engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
                 engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
-        for path, trees in ((one_row, run.one_row), (one_row_bits, run.one_row_bits)):
-            if trees is not None:
-                path.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
+        paths: tuple[tuple[Any, Any], ...] = ((one_row, run.one_row), (one_row_bits, run.one_row_bits))
+        for path, alone in paths:
+            if alone is not None:
+                path.add_margins(alone, rows, 0, 1, np.zeros((1, 1), value_dtype))
     nothing = np.zeros(2, np.int64)
     for x_dtype in ("float32", "float64"):
         sparse.dense_block(sparse.Rows(nothing, nothing[:0], np.zeros(0)), 0, 1, 1, x_dtype, 0.0)

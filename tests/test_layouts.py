@@ -165,7 +165,10 @@ def test_the_table_of_the_latency_path_has_the_addresses_and_sizes_of_its_arrays
     # The order in which the kernel names them.
     kinds = "feature category_set has_below ends cuts cut_start origin scale bucket_low bucket_start n_steps set_start set_words"
     assert Columns._fields == tuple(kinds.split())
-    expected = [np.dtype(kind) for kind in "i4 i4 u1 u4 f8 i4 f8 f8 i4 i4 i4 i4 u4".split()]
+    expected = [
+        np.dtype(kind)
+        for kind in ["i4", "i4", "u1", "u4", "f8", "i4", "f8", "f8", "i4", "i4", "i4", "i4", "u4"]
+    ]
     assert expected == [array.dtype for array in packed.columns]
     assert len(alone.starts) % one_row.LANES == 0
     assert len(alone.starts) >= forest.n_trees
@@ -197,7 +200,27 @@ def test_lists_of_the_latency_path_of_small_trees_name_places_that_there_are(for
 
 
 def assert_group_is_sound(group: one_row_lists.Group, forest: Forest) -> None:
-    kinds = "i4 i4 i4 f8 i4 i4 i4 u2 mask i4 i4 u1 i4 values i4 i4 i4 u4 values".split()
+    kinds = [
+        "i4",
+        "i4",
+        "i4",
+        "f8",
+        "i4",
+        "i4",
+        "i4",
+        "u2",
+        "mask",
+        "i4",
+        "i4",
+        "u1",
+        "i4",
+        "values",
+        "i4",
+        "i4",
+        "i4",
+        "u4",
+        "values",
+    ]
     given = {"mask": group.mask.dtype, "values": forest.values.dtype}
     assert [np.dtype(given.get(kind, kind)) for kind in kinds] == [array.dtype for array in group]
     assert group.mask.dtype in (np.uint32, np.uint64)
@@ -233,7 +256,7 @@ def assert_searches_end_in_counts(group: one_row_lists.Group) -> None:
                 assert begin + ways <= len(group.cuts)
                 place = ways * place + int((group.cuts[begin : begin + ways] < x).sum())
             places.append(place)
-        counts = group.count[group.count_start[c] :][: places[1] + 1].tolist()
+        counts = group.n_below[group.below_start[c] :][: places[1] + 1].tolist()
         assert places[0] == 0
         assert len(counts) == places[1] + 1
         assert counts == sorted(counts)

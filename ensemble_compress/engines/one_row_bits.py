@@ -148,8 +148,8 @@ class _Lists(NamedTuple):
     feature: Any
     category_set: Any
     level_start: Any
-    count_start: Any
-    count: Any
+    below_start: Any
+    n_below: Any
     split_start: Any
     state_start: Any
     nan_state: Any
@@ -174,7 +174,7 @@ def _lists_of(table: NDArray[np.int64]) -> Any:
 
 
 @inlined
-def _rank(lists: Any, c: int, cuts: int, x: float) -> int:
+def _rank(lists: Any, c: int, cuts: int, x: float) -> Any:
     """How many cuts of list c are below x; `cuts` is the address of all."""
     place = np.int64(0)
     for level in range(LEVELS * c, LEVELS * c + LEVELS):
@@ -187,12 +187,12 @@ def _rank(lists: Any, c: int, cuts: int, x: float) -> int:
 @inlined
 def _find_splits(
     table: NDArray[np.int64], X: NDArray[Any], i: int, first: int, last: int, states: Any, splits: Any
-) -> int:
+) -> Any:
     """Find the splits that clear bits of row i, of the lists from `first` to `last`; returns how many states there are.
 
     Their addresses go to `states`; to `splits`, two numbers a list, go the first split behind the state and the end.
     """
-    lists, shift, stride, n_states = _lists_of(table), table[4], table[3] + STAGGER, 0
+    lists, shift, stride, n_states = _lists_of(table), table[4], table[3] + STAGGER, np.int64(0)
     for c in range(first, last):
         x, pair = np.float64(X[i, np.uint64(lists.feature[c])]), 2 * (c - first)
         begin, end = np.int64(lists.split_start[2 * c]), np.int64(lists.split_start[2 * c + 1])
@@ -207,7 +207,7 @@ def _find_splits(
         if s >= 0:
             count = np.int64(0) if is_in_set(lists.set_start, lists.set_words, s, x) else end - begin
         else:
-            count = np.int64(lists.count[lists.count_start[c] + _rank(lists, c, table[11], x)])
+            count = np.int64(lists.n_below[lists.below_start[c] + _rank(lists, c, table[11], x)])
         k = count >> shift
         splits[pair], splits[pair + 1] = begin + (k << shift), begin + count
         states[n_states] = table[19] + (lists.state_start[c] + k - 1) * stride

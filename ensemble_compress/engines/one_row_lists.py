@@ -1,5 +1,6 @@
 """The layout of the latency path of small trees: lists of splits sorted by threshold, and the states along them."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,9 +39,9 @@ class Group(NamedTuple):
         has the distinct thresholds, sorted, those above have the last cut of every `WAYS` of the next one.
     cuts : ndarray of float64
         Filled up with infinities to whole `WAYS`; each list has one or more.
-    count_start : ndarray of shape (n_lists,) int32
-        Where a list's counts begin.
-    count : ndarray of int32
+    below_start : ndarray of shape (n_lists,) int32
+        Where a list's counts begin in `n_below`.
+    n_below : ndarray of int32
         How many splits of a list have one of its lowest 0, 1, 2, ... cuts for a threshold.
     split_start : ndarray of shape (2 * n_lists + 1,) int32
         Where a list's splits begin, and then those of them that a missing value sends to the right.
@@ -68,8 +69,8 @@ class Group(NamedTuple):
     category_set: NDArray[np.int32]
     level_start: NDArray[np.int32]
     cuts: NDArray[np.float64]
-    count_start: NDArray[np.int32]
-    count: NDArray[np.int32]
+    below_start: NDArray[np.int32]
+    n_below: NDArray[np.int32]
     split_start: NDArray[np.int32]
     tree: NDArray[np.uint16]
     mask: NDArray[Any]
@@ -92,7 +93,7 @@ def state_bytes(n_trees: int, word: int) -> int:
 
 def state_shift(n_bytes: int) -> int:
     """The logarithm of the number of splits between two states of so many bytes."""
-    return max(4, round(np.log2(n_bytes / BYTES_PER_SPLIT)))
+    return max(4, round(math.log2(n_bytes / BYTES_PER_SPLIT)))
 
 
 def find_group(
@@ -151,7 +152,7 @@ def _kept(begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint64
 def _cuts(
     place: NDArray[np.int64], threshold: NDArray[np.float64], n_lists: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
-    """`level_start`, `cuts`, `count_start` and `count` of splits that are sorted by list and threshold."""
+    """`level_start`, `cuts`, `below_start` and `n_below` of splits that are sorted by list and threshold."""
     is_new = np.ones(len(place), bool)
     is_new[1:] = (place[1:] != place[:-1]) | (threshold[1:] != threshold[:-1])
     n_cuts = np.bincount(place[is_new], minlength=n_lists)
@@ -166,8 +167,8 @@ def _cuts(
             n_before += len(of_level)
         cuts += levels
         counts.append(behind[first_cut[c] : first_cut[c + 1] + 1] - behind[first_cut[c]])
-    count_start = (first_cut[:-1] + np.arange(n_lists)).astype(np.int32)
-    return level_start, aligned(np.concatenate(cuts)), count_start, np.concatenate(counts).astype(np.int32)
+    below_start = (first_cut[:-1] + np.arange(n_lists)).astype(np.int32)
+    return level_start, aligned(np.concatenate(cuts)), below_start, np.concatenate(counts).astype(np.int32)
 
 
 def _levels(cuts: NDArray[np.float64]) -> list[NDArray[np.float64]]:
