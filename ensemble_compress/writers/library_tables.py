@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector
+from ensemble_compress.engines import bit_layout
 from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.forest import Forest
 
@@ -111,7 +111,7 @@ def _shape(forest: Forest) -> dict[str, str]:
         "N_OUTPUTS": forest.n_outputs,
         "N_TREES": forest.n_trees,
         "WIDTH": forest.values.shape[1],
-        "WALK_BLOCK": int(np.clip(BLOCK_BYTES // row_bytes // bitvector.BLOCK, 1, 64)) * bitvector.BLOCK,
+        "WALK_BLOCK": int(np.clip(BLOCK_BYTES // row_bytes // bit_layout.BLOCK, 1, 64)) * bit_layout.BLOCK,
         "DIVISOR": forest.divisor.hex(),
         "BIAS_LAST": int(forest.bias_last),
         "HANDLES_NAN": int(forest.handles_nan),
@@ -256,9 +256,9 @@ def _joined(dtype: np.dtype[Any], parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype), *parts])
 
 
-def _runs(forest: Forest) -> Iterator[tuple[int, int, bitvector.BitVectors | None]]:
+def _runs(forest: Forest) -> Iterator[tuple[int, int, bit_layout.BitVectors | None]]:
     """(first tree, one past the last, tables of bit vectors or None where they are walked), in tree order."""
-    is_small = (np.diff(forest.tree_start) + 1) // 2 <= bitvector.MOST_LEAVES
+    is_small = (np.diff(forest.tree_start) + 1) // 2 <= bit_layout.MOST_LEAVES
     bounds = [0, *(np.flatnonzero(np.diff(is_small)) + 1).tolist(), forest.n_trees]
     for first, last in pairwise(bounds):
         if first < last:
@@ -267,7 +267,7 @@ def _runs(forest: Forest) -> Iterator[tuple[int, int, bitvector.BitVectors | Non
 
 def _try_bits(
     forest: Forest, first: int, last: int
-) -> Iterator[tuple[int, int, bitvector.BitVectors | None]]:
+) -> Iterator[tuple[int, int, bit_layout.BitVectors | None]]:
     """A run of small trees as bit vectors: cut in halves where it has too many columns, and walked where it is short."""
     if last - first < FEWEST_TREES < forest.n_trees:
         yield first, last, None
@@ -283,23 +283,23 @@ def _try_bits(
         yield from _try_bits(forest, middle, last)
 
 
-def _bits_of(forest: Forest, first: int, last: int) -> bitvector.BitVectors | None:
+def _bits_of(forest: Forest, first: int, last: int) -> bit_layout.BitVectors | None:
     start, stop = forest.tree_start[first], forest.tree_start[last]
     parts: Any = (field[start:stop] for field in forest.nodes)
     nodes = type(forest.nodes)(*parts)
     nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - start, -1))
     tree_start = forest.tree_start[first : last + 1] - start
-    return bitvector.lay_out(
+    return bit_layout.lay_out(
         nodes, forest.category_sets, tree_start, forest.tree_output[first:last], forest.values
     )
 
 
-def _used(bits: bitvector.BitVectors) -> NDArray[np.int32]:
+def _used(bits: bit_layout.BitVectors) -> NDArray[np.int32]:
     """The columns that any test reads."""
-    return np.unique(bits.column // bitvector.BLOCK)
+    return np.unique(bits.column // bit_layout.BLOCK)
 
 
-def _columns(bits: bitvector.BitVectors, first_cut: int) -> NDArray[Any]:
+def _columns(bits: bit_layout.BitVectors, first_cut: int) -> NDArray[Any]:
     pair, sends_left = np.divmod(_used(bits), 2)
     of_pair = bits.columns
     columns = np.empty(len(pair), COLUMN)
@@ -311,14 +311,14 @@ def _columns(bits: bitvector.BitVectors, first_cut: int) -> NDArray[Any]:
     return columns
 
 
-def _tests(bits: bitvector.BitVectors) -> NDArray[Any]:
+def _tests(bits: bit_layout.BitVectors) -> NDArray[Any]:
     tests = np.empty(len(bits.column), TEST)
-    tests["column"] = np.searchsorted(_used(bits), bits.column // bitvector.BLOCK)
+    tests["column"] = np.searchsorted(_used(bits), bits.column // bit_layout.BLOCK)
     tests["above"], tests["mask"] = bits.above & 0xFFFF, bits.mask & 0xFFFF
     return tests
 
 
-def _fewest_rows(bits: bitvector.BitVectors, n_leaves: NDArray[np.int32]) -> int:
+def _fewest_rows(bits: bit_layout.BitVectors, n_leaves: NDArray[np.int32]) -> int:
     """So many rows cost as much by bit vectors as walked, one after the other."""
     n_cuts = np.diff(bits.columns.cut_start)[_used(bits) // 2]
     row = STEP_NS * (1.3 * np.log2(n_leaves) + 1).sum() - RANK_NS * np.log2(n_cuts).sum()
