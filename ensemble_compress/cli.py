@@ -53,6 +53,7 @@ Labels = Annotated[
         " that store codes only."
     ),
 ]
+Jobs = Annotated[int | None, typer.Option(help="Threads; all by default.")]
 TrustPickle = Annotated[
     bool,
     typer.Option(
@@ -217,7 +218,7 @@ def compress(
     labels: Labels = None,
     name: Annotated[str, typer.Option(help="Prefix of the C names.")] = "model",
     random_state: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
-    n_jobs: Annotated[int | None, typer.Option(help="Threads; all by default.")] = None,
+    n_jobs: Jobs = None,
     as_json: AsJson = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
@@ -345,6 +346,7 @@ def predict(
     proba: Annotated[
         bool, typer.Option("--proba", help="Add a column with the probability of each class.")
     ] = False,
+    n_jobs: Jobs = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Predict the rows of a table with a model of any kind; no machine-learning library need be installed.
@@ -361,7 +363,7 @@ def predict(
     table = cli_files.open_table(data)
     if target_column is not None:
         table = table.drop(columns=cli_files.require_column(table, target_column, data))
-    margin = opened.forest.margin(opened.transform(cli_files.rows(table, opened, data)))
+    margin = opened.forest.margin(opened.transform(cli_files.rows(table, opened, data)), n_jobs)
     columns = cli_files.predictions(opened.forest, margin, proba)
     cli_files.write_table(columns, output)
     if output is not None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_compress.engines import bitvector, one_row, packed_walk, sparse, walk
+from ensemble_compress.engines import bitvector, one_row, one_row_bits, packed_walk, sparse, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -34,8 +34,10 @@ def warm_up() -> None:
             if trees is not None:
                 engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
                 engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
-        if run.one_row is not None:
-            one_row.add_margins(run.one_row, rows, 0, 1, np.zeros((1, 1), value_dtype))
+        paths: tuple[tuple[Any, Any], ...] = ((one_row, run.one_row), (one_row_bits, run.one_row_bits))
+        for path, alone in paths:
+            if alone is not None:
+                path.add_margins(alone, rows, 0, 1, np.zeros((1, 1), value_dtype))
     nothing = np.zeros(2, np.int64)
     for x_dtype in ("float32", "float64"):
         sparse.dense_block(sparse.Rows(nothing, nothing[:0], np.zeros(0)), 0, 1, 1, x_dtype, 0.0)

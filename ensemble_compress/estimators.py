@@ -118,7 +118,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             Rows.
         """
         rows = self._rows(X)
-        return self.compressed_.predict(rows)
+        return self.compressed_.predict(rows, self.n_jobs)
 
     def _rows(self, X: Any) -> Any:
         """Rows as the compressed model takes them, after scikit-learn's checks of names and number of features.
@@ -165,7 +165,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     random_state : int
         Seed of the folds and of the algorithms, and of the default estimator.
     n_jobs : int, optional
-        Teachers and paths at a time.
+        Teachers and paths at a time, and the most threads of a prediction.
     verbose : bool
         Whether to show a progress bar (on standard error, if it is a terminal).
 
@@ -205,7 +205,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
             Rows.
         """
         rows = self._rows(X)
-        return self.compressed_.predict_proba(rows)
+        return self.compressed_.predict_proba(rows, self.n_jobs)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -254,7 +254,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     random_state : int
         Seed of the folds and of the algorithms, and of the default estimator.
     n_jobs : int, optional
-        Teachers and paths at a time.
+        Teachers and paths at a time, and the most threads of a prediction.
     verbose : bool
         Whether to show a progress bar (on standard error, if it is a terminal).
 

@@ -218,10 +218,15 @@ class Forest:
     # -- what it answers --------------------------------------------------------------------------------------
 
     @cached_property
-    def _plan(self) -> Any:
-        return predict.plan(
-            self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values, self.x_dtype
-        )
+    def _plan(self) -> predict.Plan:
+        arrays = self.nodes, self.category_sets, self.tree_start, self.tree_output, self.values
+        # Threads that ask at once get the same one, so that trees are laid out once.
+        plan: predict.Plan = self.__dict__.setdefault("_plan", predict.Plan(*arrays, self.x_dtype))
+        return plan
+
+    @cached_property
+    def _margins(self) -> predict.Margins:
+        return predict.margins_by(self._door, self._plan, self.bias, self.bias_last, self.divisor)
 
     @cached_property
     def _door(self) -> predict.Door:
@@ -255,24 +260,14 @@ class Forest:
         X : array-like of shape (n_rows, n_features), DataFrame or sparse matrix
             Rows. What is not C-contiguous and of dtype `x_dtype` is cast a block at a time.
         n_jobs : int, optional
-            Threads; None uses all that the process may, as far as there are rows enough.
+            The most threads; None and -1 take all that the surroundings grant, as far as there are rows enough.
 
         Raises
         ------
         InputError
             X does not fit the model.
         """
-        few = self._door.few(X, predict.FEW_ROWS)
-        rows: Any = self._door.open(X) if few is None else few
-        out = np.empty((len(rows), self.n_outputs), self.values.dtype)
-        out[:] = 0 if self.bias_last else self.bias
-        add: Any = predict.add_margins_of if few is None else predict.add_few
-        add(self._plan, rows, out, n_jobs)
-        if self.bias_last:
-            out += self.bias
-        if self.divisor != 1.0:
-            out /= self.values.dtype.type(self.divisor)
-        return out
+        return self._margins(X, n_jobs)
 
     def predict(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """Labels of a classifier, the linked margin otherwise (shape (n_rows,) for one output)."""

@@ -63,10 +63,12 @@ def open_frame(
     feature_names: Sequence[str] | None,
     categories: Sequence[Sequence[Any] | None] | None,
     levels_as_codes: bool,
-) -> tuple[int, Callable[[int, int], NDArray[np.float64]]]:
+    dtype: Any,
+) -> tuple[int, Callable[[int, int], NDArray[Any]]]:
     """The number of rows, and a function that gives the rows from `start` to `stop` as the model reads them.
 
-    The columns come in the model's order, levels replaced by their codes (unknown levels by NaN).
+    The columns come in the model's order, levels replaced by their codes (unknown levels by NaN). Each number is rounded once:
+    an int64 of a column goes to float32 without being a float64 in between, as it does in an array.
 
     Parameters
     ----------
@@ -80,6 +82,8 @@ def open_frame(
         For each feature the levels behind its codes, or None.
     levels_as_codes : bool
         What a column of categories without known levels is read as: its codes, or the numbers in it.
+    dtype : float32 or float64
+        What the model casts X to.
     """
     import pandas as pd
 
@@ -94,20 +98,21 @@ def open_frame(
     is_plain = all(isinstance(dtype, np.dtype) for dtype in sample.dtypes.iloc[order])
     is_plain = is_plain and {*kinds} <= {*"iuf"} and not any(levels is not None for levels in levels_of)
 
-    def take(start: int, stop: int) -> NDArray[np.float64]:
+    def take(start: int, stop: int) -> NDArray[Any]:
         part = as_pandas(frame.slice(start, stop - start)) if is_table else frame.iloc[start:stop]
         if order != list(range(part.shape[1])):
             part = part.iloc[:, order]
-        return _read_plain(part) if is_plain and not is_table else _read(part, levels_of, levels_as_codes)
+        with np.errstate(over="ignore"):
+            if is_plain and not is_table:
+                return np.asarray(part.to_numpy(dtype=dtype))
+            return _read(part, levels_of, levels_as_codes, dtype)
 
     return len(frame), take
 
 
-def _read_plain(part: Any) -> NDArray[np.float64]:
-    return np.asarray(part.to_numpy(dtype=np.float64))
-
-
-def _read(part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes: bool) -> NDArray[np.float64]:
+def _read(
+    part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes: bool, dtype: Any
+) -> NDArray[Any]:
     """The columns of a frame, one by one."""
     import pandas as pd
 
@@ -121,7 +126,7 @@ def _read(part: Any, levels_of: Sequence[Sequence[Any] | None], levels_as_codes:
             codes = column.cat.codes.to_numpy().astype(np.float64)
             columns.append(np.where(codes < 0, np.nan, codes))
         else:
-            columns.append(_numbers_of(column.astype(object) if is_categorical else column))
+            columns.append(_numbers_of(column.astype(object) if is_categorical else column, dtype))
     return np.column_stack(columns) if columns else np.empty((len(part), 0))
 
 
@@ -184,10 +189,10 @@ def _spelled(value: Any, name: Any) -> Any:
     return str(value)
 
 
-def _numbers_of(column: Any) -> NDArray[Any]:
+def _numbers_of(column: Any, dtype: Any) -> NDArray[Any]:
     check_real(column, f"column {column.name!r} of X")
     try:
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        return np.asarray(column.to_numpy(dtype=dtype, na_value=np.nan))
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"column {column.name!r} of X holds something that is not a number ({error});"

@@ -129,19 +129,21 @@ class CompressedModel:
             " sklearn.frozen.FrozenEstimator(model)"
         )
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, n_jobs: int | None = None) -> NDArray[Any]:
         """Labels of a classifier, values of a regression model, shape (n_rows,).
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), DataFrame or sparse matrix
             Rows.
+        n_jobs : int, optional
+            The most threads; None and -1 take all that the surroundings grant.
         """
-        return self.forest.predict(X)
+        return self.forest.predict(X, n_jobs)
 
     @property
-    def predict_proba(self) -> Callable[[Any], NDArray[Any]]:
-        """A classifier's function from rows to the probability of each class, shape (n_rows, n_classes)."""
+    def predict_proba(self) -> Callable[..., NDArray[Any]]:
+        """A classifier's function from rows, and `n_jobs`, to the probability of each class, shape (n_rows, n_classes)."""
         if not self.forest.is_classifier:
             raise AttributeError("a regression model has no predict_proba")
         return self.forest.predict_proba

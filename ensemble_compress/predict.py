@@ -26,11 +26,45 @@ FEW_ROWS = 2 * ROWS_PER_THREAD
 """Below this there is one thread, and an array that is ready takes the short way."""
 
 
-def add_few(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int | None = None) -> None:
-    """`add_margins` for fewer than `FEW_ROWS` rows that `Door.few` has let through: the short way."""
-    if n_jobs is not None:
-        count_threads(len(rows), n_jobs)  # there is one thread, but a number that is none is refused
-    trees.add_margins(rows, 0, len(rows), out)
+Margins = Callable[[Any, int | None], NDArray[Any]]
+
+
+def margins_by(door: Door, trees: Plan, bias: NDArray[Any], bias_last: bool, divisor: float) -> Margins:
+    """`margins(X, n_jobs)`, shape (n_rows, n_outputs), in the dtype of `bias`.
+
+    For a plain array of few rows there is a short way: what is the same for every call is done here.
+    """
+    few, adders, empty, n_outputs, dtype = door.few, trees.adders, np.empty, len(bias), bias.dtype
+    start: Any = 0 if bias_last else bias
+    is_finished = not bias_last and divisor == 1.0
+
+    def margins(X: Any, n_jobs: int | None) -> NDArray[Any]:
+        rows = few(X, FEW_ROWS)
+        if rows is None:
+            return finish(of_many(door.open(X), n_jobs))
+        if n_jobs is not None:
+            count_threads(len(rows), n_jobs)  # there is one thread, but a number that is none is refused
+        n_rows = len(rows)
+        out = empty((n_rows, n_outputs), dtype)
+        out[:] = start
+        for add in adders(n_rows):
+            add(rows, out)
+        return out if is_finished else finish(out)
+
+    def of_many(rows: Rows, n_jobs: int | None) -> NDArray[Any]:
+        out = empty((len(rows), n_outputs), dtype)
+        out[:] = start
+        add_margins_of(trees, rows, out, n_jobs)
+        return out
+
+    def finish(out: NDArray[Any]) -> NDArray[Any]:
+        if bias_last:
+            out += bias
+        if divisor != 1.0:
+            out /= dtype.type(divisor)
+        return out
+
+    return margins
 
 
 def add_margins_of(trees: Plan, rows: Rows, out: NDArray[Any], n_jobs: int | None = None) -> None:
@@ -44,7 +78,6 @@ def add_margins_of(trees: Plan, rows: Rows, out: NDArray[Any], n_jobs: int | Non
     if rows.ready is not None:
         add_margins(trees, for_kernels(rows.whole()), out, n_jobs)
         return
-    trees.prepare(min(len(rows), rows.block_rows))
     _over_blocks(lambda block, start, stop: add_margins(trees, block, out[start:stop], 1), rows, n_jobs)
 
 
@@ -80,24 +113,11 @@ def _over_blocks(work: Callable[[NDArray[Any], int, int], None], rows: Rows, n_j
         raise rows.refuse_missing() from None
 
 
-def plan(
-    nodes: Any,
-    sets: Any,
-    tree_start: NDArray[np.int32],
-    tree_output: NDArray[np.int32],
-    values: NDArray[Any],
-    x_dtype: str,
-) -> Plan:
-    """The trees, ready to be laid out for the engines that will run them."""
-    return Plan(nodes, sets, tree_start, tree_output, values, x_dtype)
-
-
 def find_leaves(trees: Plan, rows: NDArray[Any], n_jobs: int | None = None) -> NDArray[np.int32]:
     """The node where each row ends in each tree, shape (n_rows, n_trees), numbered through the whole forest."""
     out = np.empty((len(rows), trees.n_trees), np.int32)
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
-    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
     over_threads(lambda start, stop: trees.find_leaves(rows, start, stop, out), len(rows), n_jobs)
     return out
 
@@ -106,7 +126,6 @@ def add_margins(trees: Plan, rows: NDArray[Any], out: NDArray[Any], n_jobs: int 
     """Add every tree's leaf to `out`, shape (n_rows, n_outputs), in tree order and in the dtype of `values`."""
     if rows.shape[1] == 0:
         rows = np.zeros((len(rows), 1), rows.dtype)
-    trees.prepare(len(rows) // count_threads(len(rows), n_jobs))
     over_threads(lambda start, stop: trees.add_margins(rows, start, stop, out), len(rows), n_jobs)
 
 
@@ -218,18 +237,18 @@ forest's score, is -2 to the power of -margin.
 
 __all__ = [
     "CATEGORY_RULES",
+    "FEW_ROWS",
     "LINKS",
     "Door",
-    "Rows",
-    "add_few",
-    "add_margins",
-    "add_margins_of",
+    "Margins",
+    "Plan",
+    "apply_link",
     "as_codes",
     "as_distributions",
+    "as_probabilities",
     "as_rows",
-    "count_threads",
-    "find_leaves",
+    "decide",
     "find_leaves_of",
+    "margins_by",
     "over_threads",
-    "plan",
 ]

@@ -126,7 +126,8 @@ class Door:
         """
         if frames.is_frame(X):
             names, levels = self.feature_names, self.categories
-            n_rows, take = frames.open_frame(X, self.n_features, names, levels, self.levels_as_codes)
+            as_codes = self.levels_as_codes
+            n_rows, take = frames.open_frame(X, self.n_features, names, levels, as_codes, self._dtype)
             return Rows(self, n_rows, take)
         if hasattr(X, "tocsr"):
             return self._open_sparse(X)
@@ -136,7 +137,7 @@ class Door:
         frames.check_real(X, "X")
         if isinstance(X, np.ma.MaskedArray):
             self._check_shape(X.shape)
-            return Rows(self, len(X), lambda start, stop: _filled(X[start:stop]))
+            return Rows(self, len(X), lambda start, stop: _filled(X[start:stop], self._dtype))
         try:
             # Of lists a copy is made in any case; of tensors and the like there should be none.
             array = np.asarray(X) if hasattr(X, "__array__") else _cast(X, self._dtype)
@@ -360,8 +361,9 @@ def _cast(numbers: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.require(numbers, dtype, ["C", "A", "E"])
 
 
-def _filled(masked: Any) -> NDArray[Any]:
-    return np.asarray(np.ma.filled(masked.astype(np.float64), np.nan))
+def _filled(masked: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ma.filled(masked.astype(dtype), np.nan))
 
 
 def _is_sound(rows: sparse.Rows, shape: tuple[int, ...]) -> bool:

@@ -37,7 +37,7 @@ class PredictionThreads(threadpoolctl.LibController):  # type: ignore[misc]
     limit: int | None = None
 
     def get_num_threads(self) -> int:
-        """The most threads that a prediction takes where `n_jobs` is None."""
+        """The most threads that a prediction takes."""
         return PredictionThreads.limit or count_processors()
 
     def set_num_threads(self, num_threads: int) -> None:
@@ -58,23 +58,22 @@ threadpoolctl.register(PredictionThreads)
 
 
 def count_threads(n_rows: int, n_jobs: int | None = None) -> int:
-    """How many threads `n_rows` rows are worth; never more than the process has processors.
+    """How many threads `n_rows` rows are worth; never more than the surroundings grant.
 
-    None means as many as the surroundings grant: CPU affinity and quota, OMP_NUM_THREADS, the limits of threadpoolctl,
-    and one inside a thread of joblib or a process of multiprocessing, whose siblings have the other processors. A negative
-    number counts from the end, as in joblib: -1 is all.
+    They grant the processors that the process may use, by its affinity and quota, at most OMP_NUM_THREADS, at most what
+    the limits of threadpoolctl say, and one inside a thread of joblib, whose siblings have the other processors. A positive
+    `n_jobs` is a bound of the caller's own; a negative one counts from the end of what is granted, as in joblib: -1 is all.
+    None is -1 but minds what only hints at a limit, too: the OpenMP pools of other libraries, and one thread in a process of
+    multiprocessing without OMP_NUM_THREADS.
     """
     if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
         raise ParameterError(f"n_jobs is {n_jobs!r}; expected None or a whole number but 0")
     most = n_rows // ROWS_PER_THREAD
     if most < 2 or n_jobs == 1:
         return 1
-    available = count_processors()
-    if n_jobs is None:
-        wanted = min([available, *_limits()])
-    else:
-        wanted = n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
-    return max(1, min(wanted, available, most))
+    granted = min([count_processors(), *_limits(is_asked=n_jobs is not None)])
+    wanted = granted if n_jobs is None else n_jobs if n_jobs > 0 else max(1, granted + 1 + n_jobs)
+    return max(1, min(wanted, granted, most))
 
 
 def count_processors() -> int:
@@ -84,13 +83,17 @@ def count_processors() -> int:
     return max(1, int(joblib.cpu_count()))
 
 
-def _limits() -> list[int]:
-    """What the surroundings grant, each as a number of threads."""
-    limits = [found.num_threads for found in _pools()]
+def _limits(is_asked: bool) -> list[int]:
+    """What the surroundings grant, each as a number of threads; `is_asked` says whether the caller names a number."""
+    # Other libraries' pools hint at what there is to take; a number that the caller names is bounded by limits that are ours.
+    if is_asked:
+        limits = [PredictionThreads.limit or count_processors()]
+    else:
+        limits = [found.num_threads for found in _pools()]
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdigit() and int(first) > 0:
         limits.append(int(first))
-    elif multiprocessing.parent_process() is not None:
+    elif multiprocessing.parent_process() is not None and not is_asked:
         limits.append(1)
     if _is_thread_of_joblib():
         limits.append(1)

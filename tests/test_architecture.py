@@ -12,6 +12,7 @@ import pytest
 from sources import MODULES, PLACES, ROOT, syntax, tracked_files
 
 import ensemble_compress
+from ensemble_compress import predict
 
 FLOORS: list[set[str]] = [
     {"errors", "_version", "engines"},
@@ -107,6 +108,28 @@ def test_the_rule_of_floors_forbids_what_it_should() -> None:
     )
     assert [part_of(module) for _, module in imports_of(tree)] == ["measure", "forest", "cli"]
     assert part_of("ensemble_compress") == "__init__"
+
+
+def test_predict_exports_the_names_that_other_modules_take_from_it() -> None:
+    taken = set()
+    for path in (path for path in tracked_files() if path.suffix == ".py" and path.name != "predict.py"):
+        tree = syntax(path)
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        if any(node.module == "ensemble_compress" and names_predict(node) for node in imports):
+            attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+            taken |= {
+                node.attr
+                for node in attributes
+                if isinstance(node.value, ast.Name) and node.value.id == "predict"
+            }
+        for node in imports:
+            if node.module == "ensemble_compress.predict":
+                taken |= {alias.name for alias in node.names}
+    assert {*predict.__all__} == taken - {"__all__"}
+
+
+def names_predict(node: ast.ImportFrom) -> bool:
+    return any(alias.name == "predict" for alias in node.names)
 
 
 @pytest.mark.parametrize("path", [path for path in tracked_files() if path.suffix == ".py"], ids=str)

@@ -187,6 +187,12 @@ def test_parquet_and_csv_give_the_same_predictions(files, tmp_path):
     assert f"wrote {tmp_path / 'out.csv'}, 100 rows" in result.stderr
 
 
+def test_the_number_of_threads_changes_no_prediction(files):
+    arguments = "predict", files / "model.json", "-d", files / "test.csv", "--proba"
+    assert run(*arguments).stdout == run(*arguments, "--n-jobs", 2).stdout
+    assert "n_jobs is 0; expected None or a whole number but 0" in refusal(*arguments, "--n-jobs", 0)
+
+
 def test_a_regression_model_predicts_numbers(files):
     out = run("predict", files / "regression.skops", "-d", files / "test.csv").stdout
     expected = ec.read(files / "regression.skops").predict(X_TEST)

@@ -23,6 +23,8 @@ from ensemble_compress.engines import (
     bit_layout,
     bitvector,
     one_row,
+    one_row_bits,
+    one_row_lists,
     packed_layout,
     packed_walk,
     plan,
@@ -74,7 +76,9 @@ ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
     ),
     "bits": (bitvector, lambda run: run.bits),
     "one row": (one_row, lambda run: run.one_row),
+    "one row by bits": (one_row_bits, lambda run: run.one_row_bits),
 }
+OF_SMALL_TREES, WITHOUT_LEAVES = ("bits", "one row by bits"), ("one row", "one row by bits")
 
 
 def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int) -> tuple[Any, Any]:
@@ -87,7 +91,7 @@ def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int
         rows.astype(forest.x_dtype), np.array(forest._door.category_columns, int), forest.category_rule
     )
     leaves = np.full((len(rows), forest.n_trees), -7, np.int32)
-    if engine is not one_row:
+    if name not in WITHOUT_LEAVES:
         engine.find_leaves(trees, rows, start, stop, leaves)
     sums = np.full((len(rows), forest.n_outputs), np.nan, forest.values.dtype)
     sums[start:stop] = forest.bias
@@ -109,7 +113,7 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
     expected = oracle.leaves(forest, rows)
     expected[:start] = expected[stop:] = -7
     leaves, sums = by_engine(engine, forest, rows, start, stop)
-    if engine != "one row":
+    if engine not in WITHOUT_LEAVES:
         np.testing.assert_array_equal(expected, leaves)
     assert np.isnan(sums[:start]).all()
     assert np.isnan(sums[stop:]).all()
@@ -124,11 +128,11 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
 def test_every_engine_takes_many_trees_and_trees_of_many_splits(
     engine: str, data: st.DataObject, seed: int
 ) -> None:
-    most = bit_layout.MOST_LEAVES - 1 if engine == "bits" else 70
+    most = bit_layout.MOST_LEAVES - 1 if engine in OF_SMALL_TREES else 70
     forest = data.draw(large_forests(max_splits=most))
     rows = hard_rows(forest, 40, seed)
     leaves, sums = by_engine(engine, forest, rows, 0, len(rows))
-    if engine != "one row":
+    if engine not in WITHOUT_LEAVES:
         np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
     assert oracle.margins(forest, rows).tobytes() == sums.tobytes()
 
@@ -144,7 +148,9 @@ def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> Non
 
 
 @needs_the_compiler
-def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_walk() -> None:
+def test_trees_of_more_columns_than_eight_bytes_can_say_are_cut_and_a_single_one_is_left_to_the_plain_walk() -> (
+    None
+):
     n_features = packed_layout.MOST_PAIRS + 1
     wide = replace(
         join([chain(1, turns_left=True)] * n_features),
@@ -152,21 +158,70 @@ def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_wal
     )
     feature = np.where(wide.is_leaf, -1, np.arange(wide.n_nodes) // 3)
     wide = replace(wide, nodes=wide.nodes._replace(feature=feature.astype(np.int32)))
-    assert wide._plan.runs[0].packed is None
+    # The trees are cut into runs that read as many columns as there may be; the last run has a single one.
+    assert [run.n_trees for run in wide._plan.runs] == [packed_layout.MOST_PAIRS, 1]
+    assert all(run.packed is not None for run in wide._plan.runs)
     assert_agrees(wide, hard_rows(wide, 20))
+    deep = chain(n_features, turns_left=True)
+    feature = np.where(deep.is_leaf, -1, np.arange(deep.n_nodes))
+    deep = replace(deep, n_features=n_features, nodes=deep.nodes._replace(feature=feature.astype(np.int32)))
+    assert [run.packed for run in deep._plan.runs] == [None]
+    assert_agrees(deep, hard_rows(deep, 20))
 
 
 @needs_the_compiler
 @pytest.mark.parametrize("n_leaves", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 56, 57, 63, 64])
 @pytest.mark.parametrize("turns_left", [True, False])
+@pytest.mark.parametrize("engine", OF_SMALL_TREES)
 def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
-    n_leaves: int, turns_left: bool
+    engine: str, n_leaves: int, turns_left: bool
 ) -> None:
     forest = chain(n_leaves - 1, turns_left=turns_left)
     rows = np.arange(-1.0, n_leaves + 1, 0.5)[:, None]
     expected = oracle.margins(forest, rows)
     assert len(np.unique(expected)) == n_leaves
-    np.testing.assert_array_equal(expected, by_engine("bits", forest, rows, 0, len(rows))[1])
+    np.testing.assert_array_equal(expected, by_engine(engine, forest, rows, 0, len(rows))[1])
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("n_splits", [3, 40])
+@pytest.mark.parametrize("n_features", [2, 2 * one_row_bits.LISTS + 3])
+def test_bit_vectors_of_one_row_take_more_trees_than_a_group_and_more_lists_than_lie_on_the_stack(
+    n_features: int, n_splits: int
+) -> None:
+    random = np.random.default_rng(n_features)
+    forest = join([chain(n_splits, turns_left=False)] * (one_row_lists.MOST_TREES + 30))
+    is_split = forest.nodes.feature >= 0
+    nodes = forest.nodes._replace(
+        feature=np.where(is_split, random.integers(n_features, size=forest.n_nodes), -1),
+        threshold=np.where(is_split, random.normal(size=forest.n_nodes), 0),
+        nan_left=is_split & (random.random(forest.n_nodes) < 0.5),
+    )
+    forest = replace(forest, nodes=nodes, n_features=n_features)
+    trees = forest._plan.runs[0].one_row_bits
+    assert len(trees.groups) == 2
+    # Some values begin at a state, some values that are missing do.
+    assert (n_features > 2) or (trees.groups[0].nan_state >= 0).all()
+    rows = random.normal(size=(6, n_features))
+    rows[1] = np.nan
+    rows[2, ::2] = np.nan
+    rows[3], rows[4] = np.inf, -np.inf
+    expected = oracle.margins(forest, rows)
+    np.testing.assert_array_equal(expected, by_engine("one row by bits", forest, rows, 0, 6)[1])
+
+
+@needs_the_compiler
+def test_the_latency_path_takes_more_keys_than_lie_on_the_stack() -> None:
+    n_features = one_row.STACK_BYTES // (8 * packed_layout.BLOCK) + 1
+    forest = join([chain(70, turns_left=True)] * 5)
+    is_split = forest.nodes.feature >= 0
+    feature = np.where(is_split, np.cumsum(is_split) % n_features, -1)
+    forest = replace(forest, nodes=forest.nodes._replace(feature=feature), n_features=n_features)
+    rows = np.random.default_rng(0).normal(20, 30, size=(5, n_features))
+    rows[2, ::3] = np.nan
+    assert len(forest._plan.runs[0].packed.columns.feature) == n_features
+    expected = oracle.margins(forest, rows)
+    np.testing.assert_array_equal(expected, by_engine("one row", forest, rows, 0, 5)[1])
 
 
 def test_larger_trees_are_walked_and_their_small_neighbours_are_not() -> None:

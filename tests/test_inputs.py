@@ -19,9 +19,12 @@ import scipy.sparse
 import zoo
 from hypothesis import given
 from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from strategies import forests, hard_rows
 from test_forest import two_trees
+from xgboost import XGBClassifier
 
 import ensemble_compress as ec
 from ensemble_compress import predict
@@ -101,6 +104,63 @@ def test_numbers_of_every_dtype_are_cast(dtype: str, n_rows: int) -> None:
     expected = oracle.margins(forest, X[:30].astype("float32"))
     assert expected.tobytes() == forest.margin(X)[:30].tobytes()
     assert forest.margin(X.astype("float32")).tobytes() == forest.margin(X).tobytes()
+
+
+TWICE_ROUNDED = 2**60 + 2**36 + 1
+"""As a float32 it is 2**60 + 2**37; by way of a float64 it would be halfway between that and 2**60, and end there."""
+
+WHOLE_NUMBERS: dict[str, Callable[[NDArray[Any]], Any]] = {
+    "array": lambda X: X,
+    "Fortran order": np.asfortranarray,
+    "masked": lambda X: np.ma.masked_array(X, np.zeros(X.shape, bool)),
+    "CSR": scipy.sparse.csr_array,
+    "frame": lambda X: pd.DataFrame(X, columns=["a", "b"]),
+    "frame with fractions in a column": lambda X: pd.DataFrame({"a": X[:, 0], "b": X[:, 1] * 1.0}),
+    "frame that takes nulls": lambda X: pd.DataFrame(X, columns=["a", "b"]).convert_dtypes(),
+    "frame of Arrow's": lambda X: pyarrow.table({"a": X[:, 0], "b": X[:, 1]}),
+    "frame of polars'": lambda X: polars.DataFrame({"a": X[:, 0], "b": X[:, 1]}),
+}
+
+
+@pytest.mark.parametrize("n_rows", [1, MANY])
+@pytest.mark.parametrize("container", WHOLE_NUMBERS)
+def test_whole_numbers_beyond_float64_are_rounded_once(container: str, n_rows: int) -> None:
+    rounded = np.array([[TWICE_ROUNDED, 1]], np.int64).astype(np.float32)
+    assert (int(rounded[0, 0]), int(np.float32(float(TWICE_ROUNDED)))) == (2**60 + 2**37, 2**60)
+    threshold = np.where(two_trees().nodes.feature == 0, float(2**60 + 2**36), two_trees().nodes.threshold)
+    nodes = two_trees().nodes._replace(threshold=threshold)
+    forest = wide_forest("float32", nodes=nodes, feature_names=("a", "b"))
+    X = np.repeat(np.array([[TWICE_ROUNDED, 1]], np.int64), n_rows, 0)
+    given = WHOLE_NUMBERS[container](X)
+    assert (forest.rows(given) == rounded).all()
+    expected = oracle.margins(forest, rounded)
+    assert (expected != oracle.margins(forest, X[:1].astype(float).astype(np.float32))).any()
+    assert (forest.margin(given) == expected).all()
+
+
+@pytest.mark.parametrize("of", [np.asarray, pd.DataFrame])
+def test_whole_numbers_beyond_float64_go_where_the_library_that_trained_sends_them(of: Any) -> None:
+    X = np.array([[2**60], [TWICE_ROUNDED], [2**60 + 2**37], [2**53 + 1], [2**53]] * 8, np.int64)
+    y = np.array([0, 1, 1, 2, 2] * 8)
+    kinds: tuple[Any, ...] = (
+        RandomForestClassifier(5, bootstrap=False, random_state=0),
+        HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=1),
+        XGBClassifier(n_estimators=3, max_depth=3, n_jobs=1),
+        LGBMClassifier(n_estimators=3, min_child_samples=1, verbose=-1, n_jobs=1),
+    )
+    for model in kinds:
+        # LightGBM casts arrays of whole numbers, though not frames, to float32; here a number is the same in both.
+        is_cut = isinstance(model, LGBMClassifier) and of is np.asarray
+        known = X.astype(np.float64) if is_cut else of(X)
+        model.fit(known, y)
+        expected = model.predict_proba(known)
+        forest = ec.read(model)
+        for n_rows in (1, len(X)):
+            given = of(X[:n_rows])
+            np.testing.assert_allclose(forest.predict_proba(given), expected[:n_rows], rtol=1e-6)
+        assert len(np.unique(expected.round(6), axis=0)) == len(
+            np.unique(forest.margin(of(X)).round(6), axis=0)
+        )
 
 
 def test_a_float64_beyond_float32_goes_with_the_infinities() -> None:

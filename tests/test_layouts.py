@@ -9,7 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import forests, large_forests
 
-from ensemble_compress.engines import bit_layout, one_row, packed_layout, plan
+from ensemble_compress.engines import (
+    bit_layout,
+    one_row,
+    one_row_bits,
+    one_row_lists,
+    packed_layout,
+    plan,
+)
 from ensemble_compress.engines.columns import Columns
 from ensemble_compress.forest import Forest
 
@@ -165,15 +172,135 @@ def test_the_table_of_the_latency_path_has_the_addresses_and_sizes_of_its_arrays
     alone = run_of(forest).one_row
     packed, table = alone.packed, alone.table
     arrays = [alone.starts, packed.record, packed.tree_output, packed.values, *packed.columns]
-    assert table[:12].tolist() == [array.ctypes.data for array in arrays]
+    assert table[: one_row.SIZES].tolist() == [array.ctypes.data for array in arrays]
     assert all(array.flags.c_contiguous for array in arrays)
-    assert table[12:16].tolist() == [
+    assert table[one_row.SIZES : one_row.LENGTHS].tolist() == [
         forest.n_trees, packed.values.shape[1], packed.column_mask, packed.child_shift
     ]  # fmt: skip
-    assert table[16:].tolist() == [len(array) for array in packed.columns]
+    assert table[one_row.LENGTHS :].tolist() == [len(array) for array in packed.columns]
+    # The order in which the kernel names them.
+    kinds = "feature category_set has_below ends cuts cut_start origin scale bucket_low bucket_start n_steps set_start set_words"
+    assert Columns._fields == tuple(kinds.split())
+    expected = [
+        np.dtype(kind)
+        for kind in ["i4", "i4", "u1", "u4", "f8", "i4", "f8", "f8", "i4", "i4", "i4", "i4", "u4"]
+    ]
+    assert expected == [array.dtype for array in packed.columns]
     assert len(alone.starts) % one_row.LANES == 0
     assert len(alone.starts) >= forest.n_trees
     assert_inside(alone.starts, forest.n_nodes)
+
+
+@settings(max_examples=60)
+@given(st.one_of(forests(), large_forests(max_splits=one_row_bits.MOST_LEAVES - 1)))
+def test_lists_of_the_latency_path_of_small_trees_name_places_that_there_are(forest: Forest) -> None:
+    alone = run_of(forest).one_row_bits
+    assert [len(group.tree_output) for group in alone.groups] == [
+        min(one_row_lists.MOST_TREES, forest.n_trees - first)
+        for first in range(0, forest.n_trees, one_row_lists.MOST_TREES)
+    ]
+    for line, group in zip(alone.table, alone.groups, strict=True):
+        assert_group_is_sound(group, forest)
+        n_bytes = one_row_lists.state_bytes(len(group.tree_output), group.mask.itemsize)
+        assert line.tolist() == [
+            len(group.feature),
+            len(group.tree_output),
+            group.mask.itemsize,
+            n_bytes,
+            one_row_lists.state_shift(n_bytes),
+            forest.values.shape[1],
+            len(group.set_start),
+            len(group.set_words),
+            *(array.ctypes.data for array in group),
+        ]
+
+
+def assert_group_is_sound(group: one_row_lists.Group, forest: Forest) -> None:
+    kinds = [
+        "i4",
+        "i4",
+        "i4",
+        "f8",
+        "i4",
+        "i4",
+        "i4",
+        "u2",
+        "mask",
+        "i4",
+        "i4",
+        "u1",
+        "i4",
+        "values",
+        "i4",
+        "i4",
+        "i4",
+        "u4",
+        "values",
+    ]
+    given = {"mask": group.mask.dtype, "values": forest.values.dtype}
+    assert [np.dtype(given.get(kind, kind)) for kind in kinds] == [array.dtype for array in group]
+    assert group.mask.dtype in (np.uint32, np.uint64)
+    assert all(array.flags.c_contiguous for array in group)
+    n_lists, n_trees, n_splits = len(group.feature), len(group.tree_output), len(group.tree)
+    assert_inside(group.feature, forest.n_features)
+    assert_inside(group.category_set + 1, len(group.set_start))
+    assert_starts(group.split_start, n_splits)
+    assert len(group.split_start) == 2 * n_lists + 1
+    assert len(group.mask) == n_splits
+    assert_inside(group.tree, n_trees)
+    assert len(group.leaf_start) == n_trees
+    assert_inside(group.leaf_start, len(group.leaf_value))
+    assert len(group.leaf_value) == len(group.row)
+    assert_inside(group.row, len(group.values))
+    assert_searches_end_in_counts(group)
+    assert_states_are_those_of_their_splits(group)
+
+
+def assert_searches_end_in_counts(group: one_row_lists.Group) -> None:
+    ways = one_row_lists.WAYS
+    for c, levels in enumerate(group.level_start.tolist()):
+        is_there = [level >= 0 for level in levels]
+        assert is_there == sorted(is_there)
+        assert is_there[-1]
+        n_splits = int(group.split_start[2 * c + 1] - group.split_start[2 * c])
+        places = []
+        # A search that never goes right, and one that does wherever there is a number.
+        for x in (-np.inf, np.inf):
+            place = 0
+            for level in [level for level in levels if level >= 0]:
+                begin = level + ways * place
+                assert begin + ways <= len(group.cuts)
+                place = ways * place + int((group.cuts[begin : begin + ways] < x).sum())
+            places.append(place)
+        counts = group.n_below[group.below_start[c] :][: places[1] + 1].tolist()
+        assert places[0] == 0
+        assert len(counts) == places[1] + 1
+        assert counts == sorted(counts)
+        assert (counts[0], max(counts) <= n_splits) == (0, True)
+
+
+def assert_states_are_those_of_their_splits(group: one_row_lists.Group) -> None:
+    n_bytes = one_row_lists.state_bytes(len(group.tree_output), group.mask.itemsize)
+    step, stride = 1 << one_row_lists.state_shift(n_bytes), n_bytes + one_row_lists.STAGGER
+    states = group.states.reshape(-1, stride).view(group.mask.dtype)
+    assert not group.states.size or group.states.ctypes.data % 64 == 0
+    named = []
+    for c in range(len(group.feature)):
+        begin, middle, end = group.split_start[2 * c : 2 * c + 3].tolist()
+        parts = [(begin, begin + k * step) for k in range(1, (middle - begin) // step + 1)]
+        places = [int(group.state_start[c]) + k for k in range(len(parts))]
+        assert (group.nan_state[c] >= 0) == (end - middle >= step)
+        if group.nan_state[c] >= 0:
+            parts, places = [*parts, (middle, end)], [*places, int(group.nan_state[c])]
+        for place, (first, last) in zip(places, parts, strict=True):
+            words = [int(np.iinfo(group.mask.dtype).max)] * states.shape[1]
+            for tree, mask in zip(
+                group.tree[first:last].tolist(), group.mask[first:last].tolist(), strict=True
+            ):
+                words[tree] &= mask
+            assert states[place].tolist() == words
+        named += places
+    assert named == list(range(len(states)))
 
 
 @settings(max_examples=40)

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 import ensemble_compress as ec
-from ensemble_compress.errors import InputError, ModelFileError, UnsupportedModelError
+from ensemble_compress import predict
+from ensemble_compress.errors import InputError, ModelFileError, ParameterError, UnsupportedModelError
 
 
 def test_scikit_learn_takes_it_for_a_fitted_classifier() -> None:
@@ -40,6 +42,37 @@ def test_scikit_learn_takes_it_for_a_fitted_regression_model() -> None:
     weight = np.linspace(0, 1, zoo.N_ROWS)
     expected = r2_score(given.y, model.predict(given.X), sample_weight=weight)
     assert model.score(given.X, given.y, weight) == pytest.approx(expected)
+
+
+def test_the_number_of_jobs_reaches_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def over_threads(work: Any, n_rows: int, n_jobs: int | None) -> None:
+        asked.append(n_jobs)
+        work(0, n_rows)
+
+    monkeypatch.setattr(predict, "over_threads", over_threads)
+    given = zoo.data("binary", True)
+    rows = np.resize(np.asarray(given.X, np.float32), (predict.FEW_ROWS, zoo.N_FEATURES))
+    model = ec.pack(zoo.trained("random forest"))
+    fitted = ec.CompressedClassifier(zoo.trained("random forest"), steps="lossless", n_jobs=5)
+    fitted.fit(given.X, given.y)
+    asked.clear()
+    for answer in (model.predict, model.predict_proba, model.forest.predict, model.forest.apply):
+        answer(rows)
+        answer(rows, n_jobs=3)
+    fitted.predict(rows)
+    fitted.predict_proba(rows)
+    assert asked == [None, 3] * 4 + [5, 5]
+
+
+@pytest.mark.parametrize("n_rows", [1, predict.FEW_ROWS])
+def test_a_number_of_jobs_that_is_none_is_refused(n_rows: int) -> None:
+    model = ec.pack(zoo.trained("random forest"))
+    rows = np.zeros((n_rows, zoo.N_FEATURES), np.float32)
+    for answer in (model.predict, model.predict_proba):
+        with pytest.raises(ParameterError, match="n_jobs is 0; expected None or a whole number but 0"):
+            answer(rows, n_jobs=0)
 
 
 def test_it_works_where_fitted_estimators_do() -> None:

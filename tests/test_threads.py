@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import joblib
 import numpy as np
@@ -18,6 +20,7 @@ from strategies import hard_rows
 from test_forest import two_trees
 
 from ensemble_compress import threads
+from ensemble_compress.engines import bitvector, one_row, one_row_bits, packed_layout, walk
 from ensemble_compress.errors import InputError, ParameterError
 from ensemble_compress.threads import ROWS_PER_THREAD, count_threads, over_threads
 
@@ -48,11 +51,11 @@ def test_the_number_of_threads_changes_no_bit(n_jobs: int | None) -> None:
     ("n_jobs", "limit", "expected"),
     [
         *((None, None, 8), (None, "3", 3), (None, "99", 8), (None, "0", 8), (None, "4,2", 4), (None, "", 8)),
-        *((1, None, 1), (2, "1", 2), (12, None, 8), (np.int64(3), None, 3)),
-        *((-1, None, 8), (-2, None, 7), (-1, "3", 8), (-99, None, 1)),
+        *((1, None, 1), (2, "1", 1), (2, "5", 2), (12, None, 8), (np.int64(3), None, 3)),
+        *((-1, None, 8), (-2, None, 7), (-1, "3", 3), (-2, "3", 2), (-99, None, 1)),
     ],
 )
-def test_threads_follow_n_jobs_and_then_the_environment(
+def test_n_jobs_is_a_bound_within_that_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, limit: str | None, expected: int
 ) -> None:
     if limit is not None:
@@ -87,10 +90,9 @@ def test_few_rows_ask_nobody_for_processors(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("user_api", [None, "openmp"])
 def test_threadpoolctl_sets_the_limit_and_sets_it_back(user_api: str | None) -> None:
     with threadpoolctl.threadpool_limits(3, user_api=user_api):
-        assert count_threads(10**9) == 3
+        assert [count_threads(10**9, n_jobs) for n_jobs in (None, 5, 2, -1)] == [3, 3, 2, 3]
         with threadpoolctl.threadpool_limits(1, user_api=user_api):
-            assert count_threads(10**9) == 1
-        assert count_threads(10**9, 5) == 5
+            assert [count_threads(10**9, n_jobs) for n_jobs in (None, 5, -1)] == [1, 1, 1]
     assert count_threads(10**9) == 8
     ours = [
         pool for pool in threadpoolctl.threadpool_info() if pool.get("internal_api") == "ensemble_compress"
@@ -103,9 +105,17 @@ def test_limits_on_blas_are_no_limits_on_predictions() -> None:
         assert count_threads(10**9) == 8
 
 
-def test_a_thread_of_joblib_takes_no_threads_of_its_own() -> None:
+def test_a_pool_that_another_library_has_made_small_bounds_no_number_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_pools", lambda: [SimpleNamespace(num_threads=1)])
+    assert [count_threads(10**9, n_jobs) for n_jobs in (None, 5, -1)] == [1, 5, 8]
+
+
+@pytest.mark.parametrize("n_jobs", [None, 5, -1])
+def test_a_thread_of_joblib_takes_no_threads_of_its_own(n_jobs: int | None) -> None:
     found = joblib.Parallel(n_jobs=2, backend="threading")(
-        joblib.delayed(count_threads)(10**9) for _ in range(4)
+        joblib.delayed(count_threads)(10**9, n_jobs) for _ in range(4)
     )
     assert found == [1] * 4
     assert count_threads(10**9) == 8
@@ -127,17 +137,19 @@ import sys
 import joblib
 from ensemble_compress.threads import count_threads, count_processors
 
-def grant(_):
+ASKED = [None, 5, 2, -1]
+
+def grant(n_jobs):
     joblib.cpu_count = lambda: 8
-    return count_threads(10**9)
+    return count_threads(10**9, n_jobs)
 
 def main():
     with joblib.parallel_config("loky", inner_max_num_threads=3):
-        print(joblib.Parallel(n_jobs=2)(joblib.delayed(grant)(k) for k in range(2)))
+        print(joblib.Parallel(n_jobs=2)(joblib.delayed(grant)(n_jobs) for n_jobs in ASKED))
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(2) as pool:
-            print(pool.map(grant, range(2)))
-    print(grant(0))
+            print(pool.map(grant, ASKED))
+    print(grant(None))
 
 if __name__ == "__main__":
     main()
@@ -145,12 +157,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="fork")
-def test_processes_of_joblib_take_what_they_are_granted_and_those_of_multiprocessing_one(
+def test_processes_of_joblib_take_what_they_are_granted_and_those_of_multiprocessing_what_they_ask_for(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "granted.py"
     path.write_text(GRANTED)
-    assert run([str(path)]) == "[3, 3]\n[1, 1]\n[1, 1]\n8\n"
+    assert run([str(path)]) == "[3, 3, 2, 3]\n[1, 5, 2, 8]\n[1, 5, 2, 8]\n8\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity")
@@ -193,6 +205,36 @@ def run(arguments: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_threads_that_meet_a_forest_at_once_lay_its_trees_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = two_trees()
+    others, start, laid_out = threading.Event(), threading.Barrier(8), []
+
+    def count(module: ModuleType) -> None:
+        lay_out = module.lay_out
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            if module.__name__ in laid_out:
+                others.set()
+            laid_out.append(module.__name__)
+            others.wait(0.2)  # for a second thread to come here, which it must not
+            return lay_out(*arguments, **options)
+
+        monkeypatch.setattr(module, "lay_out", counted)
+
+    for module in (walk, packed_layout, bitvector, one_row, one_row_bits):
+        count(module)
+
+    def ask(n_rows: int) -> bytes:
+        start.wait(60)
+        return forest.margin(np.zeros((n_rows, 2)))[:1].tobytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = {*pool.map(ask, [1, 1, 1, 50, 50, 50, 3 * ROWS_PER_THREAD, 3 * ROWS_PER_THREAD])}
+    assert found == {oracle.margins(forest, np.zeros((1, 2))).tobytes()}
+    assert laid_out
+    assert sorted(laid_out) == sorted(set(laid_out))
 
 
 # -- the split ---------------------------------------------------------------------------------------------------

@@ -16,11 +16,24 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import inlined, kernel, steps
 from ensemble_compress.engines.columns import Columns, copy_below, find_keys
 from ensemble_compress.engines.packed_layout import BLOCK, Packed
+from ensemble_compress.engines.pointers import (
+    float32_at,
+    float64_at,
+    int32_at,
+    int64_at,
+    stack_of,
+    uint8_at,
+    uint32_at,
+)
 
 LANES = 8
+STACK_BYTES = 1 << 15
+"""The keys of a row lie on the stack, as far as they take no more."""
 
-FIRST_SIZE = 4 + len(Columns._fields)
-"""Where the numbers begin behind the addresses of a table."""
+COLUMNS = 4
+SIZES = COLUMNS + len(Columns._fields)
+LENGTHS = SIZES + 4
+"""Where in the table the addresses of the columns begin, the sizes, and the lengths of the columns."""
 
 
 class OneRow(NamedTuple):
@@ -43,24 +56,6 @@ def lay_out(packed: Packed) -> OneRow:
     table = np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
     kernel = _add_margins32 if packed.values.dtype == np.float32 else _add_margins64
     return OneRow(kernel, table, starts, packed)
-
-
-def _pointer_to(pointee: Any) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def as_pointer(typing_context: Any, address: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        pointer: Any = types.CPointer(pointee)  # type: ignore[attr-defined, unused-ignore]
-        return pointer(types.int64), generate
-
-    return as_pointer
-
-
-_int32_at, _uint32_at, _uint8_at = (
-    _pointer_to(pointee) for pointee in (types.int32, types.uint32, types.uint8)
-)
-_float32_at, _float64_at = _pointer_to(types.float32), _pointer_to(types.float64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -91,34 +86,40 @@ def _walk_trees(
 
 @inlined
 def _columns_of(table: NDArray[np.int64]) -> Any:
-    size = table[FIRST_SIZE + 4 :]
+    at, n = table[COLUMNS:], table[LENGTHS:]
     return Columns(
-        numba.carray(_int32_at(table[4]), size[0]),
-        numba.carray(_int32_at(table[5]), size[1]),
-        numba.carray(_uint8_at(table[6]), size[2]),
-        numba.carray(_uint32_at(table[7]), size[3]),
-        numba.carray(_float64_at(table[8]), size[4]),
-        numba.carray(_int32_at(table[9]), size[5]),
-        numba.carray(_float64_at(table[10]), size[6]),
-        numba.carray(_float64_at(table[11]), size[7]),
-        numba.carray(_int32_at(table[12]), size[8]),
-        numba.carray(_int32_at(table[13]), size[9]),
-        numba.carray(_int32_at(table[14]), size[10]),
-        numba.carray(_int32_at(table[15]), size[11]),
-        numba.carray(_uint32_at(table[16]), size[12]),
+        numba.carray(int32_at(at[0]), n[0]),
+        numba.carray(int32_at(at[1]), n[1]),
+        numba.carray(uint8_at(at[2]), n[2]),
+        numba.carray(uint32_at(at[3]), n[3]),
+        numba.carray(float64_at(at[4]), n[4]),
+        numba.carray(int32_at(at[5]), n[5]),
+        numba.carray(float64_at(at[6]), n[6]),
+        numba.carray(float64_at(at[7]), n[7]),
+        numba.carray(int32_at(at[8]), n[8]),
+        numba.carray(int32_at(at[9]), n[9]),
+        numba.carray(int32_at(at[10]), n[10]),
+        numba.carray(int32_at(at[11]), n[11]),
+        numba.carray(uint32_at(at[12]), n[12]),
     )
 
 
+_keys, _row, _value, _place = stack_of(STACK_BYTES), stack_of(8 * LANES), stack_of(8), stack_of(8)
+
+
 @inlined
-def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any]) -> None:
+def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any], stack: Any) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree."""
-    n_trees, width = table[FIRST_SIZE], table[FIRST_SIZE + 1]
-    mask, shift = table[FIRST_SIZE + 2], table[FIRST_SIZE + 3]
-    columns, tree_output = _columns_of(table), _int32_at(table[2])
-    scratch = np.empty(1, np.float64), np.empty(1, np.int32)
-    keys = np.empty((2 * len(columns.feature) + 1, BLOCK), np.uint32)
+    n_trees, width, mask, shift = table[SIZES], table[SIZES + 1], table[SIZES + 2], table[SIZES + 3]
+    columns, tree_output = _columns_of(table), int32_at(table[2])
+    n_columns = 2 * len(columns.feature) + 1
+    if n_columns * BLOCK * 4 <= STACK_BYTES:
+        keys = numba.carray(uint32_at(stack[0]), (n_columns, BLOCK))
+    else:
+        keys = np.empty((n_columns, BLOCK), np.uint32)
     keys[2 * len(columns.feature), 0] = 0
-    row = np.empty(LANES, np.int64)
+    row = numba.carray(int64_at(stack[1]), LANES)
+    scratch = numba.carray(float64_at(stack[2]), 1), numba.carray(int32_at(stack[3]), 1)
     for i in range(len(X)):
         used = mask ^ BLOCK
         if find_keys(columns, X, i, 1, scratch, keys):
@@ -146,13 +147,15 @@ def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArr
 @kernel
 def _add_margins32(table: NDArray[np.int64], X: NDArray[Any], out: NDArray[np.float32]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, where the values are float32."""
-    _add_rows(table, _float32_at(table[3]), X, out)
+    stack = _keys(), _row(), _value(), _place()
+    _add_rows(table, float32_at(table[3]), X, out, stack)
 
 
 @kernel
 def _add_margins64(table: NDArray[np.int64], X: NDArray[Any], out: NDArray[np.float64]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, where the values are float64."""
-    _add_rows(table, _float64_at(table[3]), X, out)
+    stack = _keys(), _row(), _value(), _place()
+    _add_rows(table, float64_at(table[3]), X, out, stack)
 
 
 def add_margins(trees: OneRow, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:

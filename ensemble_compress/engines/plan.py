@@ -4,7 +4,9 @@ Sums have to be in tree order, so the trees are cut into runs of neighbours that
 added up one after the other.
 """
 
-from functools import cached_property
+import threading
+from collections.abc import Callable
+from functools import cached_property, partial
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -18,6 +20,8 @@ from ensemble_compress.engines import (
     bitvector,
     oblivious,
     one_row,
+    one_row_bits,
+    one_row_lists,
     packed_layout,
     packed_walk,
     walk,
@@ -57,11 +61,26 @@ ONE_STEP = 2.0
 ONE_LEAF = 3.0
 """A row's way into a tree and its leaf's value, likewise."""
 
+ONE_LIST = 16.0
+"""A value's place in its list on the latency path of small trees."""
+
+ONE_STATE = 0.013
+"""A byte of a state, likewise."""
+
+ONE_SPLIT = 0.8
+"""A split that is tried, likewise."""
+
+ONE_WORD = 1.2
+"""A tree's leaf and its value, likewise."""
+
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
 
 BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
+
+
+Adder = Callable[[NDArray[Any], NDArray[Any]], None]
 
 
 class Run:
@@ -91,6 +110,8 @@ class Run:
         self._x_dtype = x_dtype
         self._is_small = is_small
         self._adders: dict[int, tuple[Any, Any]] = {}
+        # Threads that meet a run for the first time lay its trees out once.
+        self._lock = threading.Lock()
 
     @cached_property
     def walk(self) -> walk.Walk:
@@ -126,26 +147,40 @@ class Run:
         """The trees as the latency path wants them; None where it cannot have them."""
         return one_row.lay_out(self.packed) if self.packed is not None else None
 
+    @cached_property
+    def one_row_bits(self) -> one_row_bits.OneRowBits | None:
+        """The trees as the latency path of small trees wants them; None where it cannot have them."""
+        if not self._is_small or numba.config.DISABLE_JIT:
+            return None
+        return one_row_bits.lay_out(*self._arrays)
+
     def _engine(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to find the leaves of `n_rows` rows first, and its layout of the trees."""
-        return self._laid_out(min(self._costs(n_rows).items(), key=itemgetter(1))[0])
+        with self._lock:
+            return self._cheapest(self._costs(n_rows))
 
     def _adder(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to add up `n_rows` rows first, and its layout of the trees."""
         known = self._adders.get(n_rows)
         if known is not None:
             return known
-        costs = self._costs(n_rows)
-        if n_rows < FEW_ROWS and self.one_row is not None:
-            costs["one_row"] = n_rows * self._one_row_cost
-        found = self._laid_out(min(costs.items(), key=itemgetter(1))[0])
-        if n_rows < FEW_ROWS:
+        with self._lock:
+            if n_rows >= FEW_ROWS:
+                return self._cheapest(self._costs(n_rows))
+            found = self._cheapest(self._costs(n_rows) | self._few_costs(n_rows))
             self._adders[n_rows] = found
-        return found
+            return found
 
-    def _laid_out(self, name: str) -> tuple[Any, Any]:
-        """An engine and what it runs."""
-        engines = {"walk": walk, "packed": packed_walk, "bits": bitvector, "one_row": one_row}
+    def _cheapest(self, costs: dict[str, float]) -> tuple[Any, Any]:
+        """The engine of the least cost, and what it runs."""
+        name = min(costs.items(), key=itemgetter(1))[0]
+        engines = {
+            "walk": walk,
+            "packed": packed_walk,
+            "bits": bitvector,
+            "one_row": one_row,
+            "one_row_bits": one_row_bits,
+        }
         return engines[name], getattr(self, name)
 
     def _costs(self, n_rows: int) -> dict[str, float]:
@@ -162,15 +197,23 @@ class Run:
             costs["bits"] = CALL + _whole(n_rows, group) * row
         return costs
 
-    @cached_property
-    def _one_row_cost(self) -> float:
-        """Nanoseconds a row on the latency path."""
-        keys = _key_cost(self.packed.columns) if self.packed is not None else 0.0
-        return ONE_STEP * self._n_steps + ONE_LEAF * self.n_trees + keys
+    def _few_costs(self, n_rows: int) -> dict[str, float]:
+        """Nanoseconds that the engines of the latency path are likely to take for `n_rows` rows."""
+        costs = {}
+        if self.one_row_bits is not None:
+            costs["one_row_bits"] = n_rows * sum(map(_group_cost, self.one_row_bits.groups))
+        row = ONE_STEP * self._n_steps + ONE_LEAF * self.n_trees
+        # Trees are not laid out for both where one is sure to be slower.
+        if n_rows * row < costs.get("one_row_bits", np.inf) and self.packed is not None:
+            costs["one_row"] = n_rows * (row + _key_cost(self.packed.columns))
+        return costs
 
-    def prepare(self, n_rows: int) -> None:
-        """Lay out what a call for `n_rows` rows will need."""
-        self._adder(n_rows)
+    def adder(self, n_rows: int) -> Adder:
+        """What adds the trees' leaves to the sums of `n_rows` rows, called with the rows and the sums."""
+        engine, trees = self._adder(n_rows)
+        if engine in (one_row, one_row_bits):
+            return partial(trees.kernel, trees.table)
+        return lambda rows, out: engine.add_margins(trees, rows, 0, n_rows, out)
 
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add the trees' leaves to `out`, for the rows from `start` to `stop`."""
@@ -195,6 +238,16 @@ def _key_cost(columns: Any) -> float:
     return KEY * len(columns.feature)
 
 
+def _group_cost(group: Any) -> float:
+    """Nanoseconds for the words and leaves of a row in a group of trees on the latency path."""
+    n_trees, n_splits = len(group.tree_output), np.diff(group.split_start)[::2]
+    n_bytes = one_row_lists.state_bytes(n_trees, group.mask.itemsize)
+    step = 1 << one_row_lists.state_shift(n_bytes)
+    of_states = ONE_STATE * n_bytes * np.count_nonzero(n_splits >= step)
+    of_splits = ONE_SPLIT * float(np.minimum(n_splits, step).sum()) / 2
+    return ONE_LIST * len(n_splits) + of_states + of_splits + ONE_WORD * n_trees
+
+
 class Plan:
     """The trees of a forest, ready to be run.
 
@@ -216,11 +269,16 @@ class Plan:
         self._arrays = nodes, sets, tree_start, tree_output, values
         self._x_dtype = x_dtype
         self.n_trees = len(tree_output)
+        self._adders: dict[int, list[Adder]] = {}
 
-    def prepare(self, n_rows: int) -> None:
-        """Lay out what a call for `n_rows` rows will need, before several threads want it at once."""
-        for run in self.runs:
-            run.prepare(n_rows)
+    def adders(self, n_rows: int) -> list[Adder]:
+        """What adds all trees' leaves to the sums of `n_rows` rows, called one after the other."""
+        known = self._adders.get(n_rows)
+        if known is None:
+            known = [run.adder(n_rows) for run in self.runs]
+            if n_rows < FEW_ROWS:
+                self._adders[n_rows] = known
+        return known
 
     def add_margins(self, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
         """Add all trees' leaves to `out` in tree order, for the rows from `start` to `stop`."""
@@ -247,7 +305,7 @@ class Plan:
     def _bounds(self) -> list[int]:
         """The first tree of every run, and the number of trees."""
         cuts = np.flatnonzero(np.diff(self._is_small)) + 1
-        return [0, *cuts.tolist(), self.n_trees]
+        return _cut_by_columns(self._arrays[0], self._arrays[2], [0, *cuts.tolist(), self.n_trees])
 
     @cached_property
     def _first_nodes(self) -> list[int]:
@@ -255,7 +313,11 @@ class Plan:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """The trees in runs that suit one engine each."""
+        """The trees in runs that suit one engine each; the same ones for threads that ask at once."""
+        runs: list[Run] = self.__dict__.setdefault("runs", self._find_runs())
+        return runs
+
+    def _find_runs(self) -> list[Run]:
         nodes, sets, tree_start, tree_output, values = self._arrays
         if len(self._bounds) == 2:
             return [Run(*self._arrays, self._x_dtype, is_small=bool(self._is_small.all()))]
@@ -286,6 +348,25 @@ def _are_small(nodes: Any, tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     if np.count_nonzero(np.diff(is_small)) >= MOST_RUNS:
         is_small[:] = False
     return np.asarray(is_small)
+
+
+def _cut_by_columns(nodes: Any, tree_start: NDArray[np.int32], bounds: list[int]) -> list[int]:
+    """The bounds of runs, and more of them where the trees of a run read more columns than the fast engines take."""
+    most = packed_layout.MOST_PAIRS
+    if nodes.feature.max(initial=-1) + 1 + np.count_nonzero(nodes.category_set >= 0) <= most:
+        return bounds
+    column = nodes.feature.astype(np.int64) << 32 | (nodes.category_set + 1).astype(np.int64)
+    found, seen = [0], set[int]()
+    for first, last in pairwise(bounds):
+        for tree in range(first, last):
+            own = {*column[tree_start[tree] : tree_start[tree + 1]].tolist()} - {-1 << 32}
+            if len(seen | own) > most and tree > found[-1]:
+                found.append(tree)
+                seen = set()
+            seen |= own
+        found.append(last)
+        seen = set()
+    return found
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -304,7 +304,7 @@ class SharedLibrary:
             Numbers, categories as their codes. DataFrames and sparse matrices become such rows by `Forest.rows`: a library
             knows neither levels nor what an absent entry means.
         n_jobs : int, optional
-            Threads; None uses all that the process may, as far as there are rows enough.
+            The most threads; None and -1 take all that the surroundings grant, as far as there are rows enough.
 
         Returns
         -------
