@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import bitvector
-from ensemble_compress.engines.columns import BELOW_ALL, float32_below
+from ensemble_compress.engines.columns import float32_below
 from ensemble_compress.forest import Forest
 
 FEWEST_TREES = 8
@@ -307,7 +307,7 @@ def _columns(bits: bitvector.BitVectors, first_cut: int) -> NDArray[Any]:
     columns["set"] = of_pair.category_set[pair]
     columns["n_cuts"] = np.where(columns["set"] >= 0, 1, np.diff(of_pair.cut_start)[pair])
     columns["feature"] = of_pair.feature[pair]
-    columns["missing"] = np.where(sends_left, BELOW_ALL, of_pair.above_all[0])
+    columns["missing"] = np.where(sends_left, *of_pair.ends)
     return columns
 
 
