@@ -194,7 +194,9 @@ def row_of(name: str, forest: Any, rows: Any, there: Path) -> dict[str, Any]:
         "n_alone": arm_check.ALONE,
         "leaves_that_differ": wrong["leaves"],
         "margins_that_differ": sum(
-            wrong[part] for part in ("margins", "alone", "walk", "packed", "one_row") if part in wrong
+            wrong[part]
+            for part in ("margins", "alone", "walk", "packed", "heaps", "one_row")
+            if part in wrong
         ),
         "bits_that_differ": wrong.get("bits"),
     }

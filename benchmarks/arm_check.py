@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, packed_walk, walk
+from ensemble_compress.engines import bitvector, heap_walk, one_row, packed_walk, walk
 from ensemble_compress.engines.plan import Run
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import CategorySets, Nodes
@@ -28,7 +28,7 @@ FIELDS = ("tree_start", "tree_output", "values", "bias")
 SETTINGS = ("n_features", "divisor", "link", "link_scale", "x_dtype", "category_rule", "handles_nan", "tie_class", "bias_last", "levels_as_codes", "absent_is_missing")  # fmt: skip
 """Every field of a Forest that is one number or word: a test compares them with its fields."""
 
-ENGINES = {"walk": walk, "packed": packed_walk, "one_row": one_row, "bits": bitvector}
+ENGINES = {"walk": walk, "packed": packed_walk, "heaps": heap_walk, "one_row": one_row, "bits": bitvector}
 """By the name that a `Run` gives its layout."""
 
 

@@ -151,7 +151,9 @@ def _place_in_heaps(nodes: Any, tree_start: NDArray[np.int32]) -> tuple[NDArray[
     return level, place
 
 
-def _depths(level: NDArray[np.int32], tree_start: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _depths(
+    level: NDArray[np.int32], tree_start: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The levels of each tree's heap, and whether the tree goes on below it."""
     n_nodes = np.diff(tree_start)
     levels = np.maximum.reduceat(level, tree_start[:-1]) if len(n_nodes) else level

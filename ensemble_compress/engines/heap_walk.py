@@ -15,7 +15,6 @@ Source: Asadi, Lin and de Vries, "Runtime Optimizations for Tree-based Machine L
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -48,8 +47,12 @@ def _find(what: str) -> Any:
     """The intrinsic that writes to `found` where rows end: the leaves' "nodes", or their tree's "rows" of values."""
 
     def generate(builder: Any, given: Arguments) -> None:
-        first = builder.gep(_heap(builder, given), [builder.mul(given.at("heap_start", given.tree), steps.number(2))])
-        starts = builder.bitcast(builder.gep(given.found, [steps.number(BLOCK)]), heap_steps.RANK.as_pointer())
+        first = builder.gep(
+            _heap(builder, given), [builder.mul(given.at("heap_start", given.tree), steps.number(2))]
+        )
+        starts = builder.bitcast(
+            builder.gep(given.found, [steps.number(BLOCK)]), heap_steps.RANK.as_pointer()
+        )
         uppermost = heap_steps.try_uppermost(builder, first, given.first, BLOCK, UPPER)
         builder.store(uppermost, builder.bitcast(starts, uppermost.type.as_pointer()), align=2)
         depth = given.at("depth", given.tree)

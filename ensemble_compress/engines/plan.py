@@ -13,7 +13,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, walk
+from ensemble_compress.engines import (
+    bitvector,
+    heap_layout,
+    heap_walk,
+    one_row,
+    packed_layout,
+    packed_walk,
+    walk,
+)
 
 # Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
 PLAIN_STEP = 4.5
@@ -24,6 +32,15 @@ PACKED_STEP = 0.8
 
 PACKED_LEAF = 2.0
 """A row's way into a tree and its leaf's value, by the packed walk."""
+
+HEAP_STEP = 0.4
+"""A row one level down a tree by the heap walk."""
+
+HEAP_LEAF = 2.0
+"""A row's way through a tree's uppermost levels and its leaf's value, by the heap walk."""
+
+SEARCH_STEP = 1.5
+"""A value's bucket, or one step on in the search for its rank, where thresholds are many."""
 
 TEST = 0.035
 """A row's share of a test by bit vectors."""
@@ -51,6 +68,9 @@ ONE_LEAF = 3.0
 
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
+
+HEAP_ROWS = 256
+"""For fewer rows the trees are not even laid out as heaps."""
 
 BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
@@ -97,6 +117,13 @@ class Run:
         return packed_layout.lay_out(*self._arrays, x_dtype=self._x_dtype)
 
     @cached_property
+    def heaps(self) -> heap_layout.Heaps | None:
+        """The trees as the heap walk wants them; None where it cannot have them."""
+        if numba.config.DISABLE_JIT:
+            return None
+        return heap_layout.lay_out(*self._arrays)
+
+    @cached_property
     def bits(self) -> bitvector.BitVectors | None:
         """The trees as the bit-vector engine wants them; None where it cannot have them."""
         if not self._is_small or numba.config.DISABLE_JIT:
@@ -137,15 +164,23 @@ class Run:
 
     def _laid_out(self, name: str) -> tuple[Any, Any]:
         """An engine and what it runs."""
-        engines = {"walk": walk, "packed": packed_walk, "bits": bitvector, "one_row": one_row}
+        engines = {
+            "walk": walk,
+            "packed": packed_walk,
+            "heaps": heap_walk,
+            "bits": bitvector,
+            "one_row": one_row,
+        }
         return engines[name], getattr(self, name)
 
     def _costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that each engine is likely to take for `n_rows` rows."""
         costs = {"walk": n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)}
-        if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
-            row = PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
-            row += _key_cost(self.packed.columns)
+        if n_rows >= HEAP_ROWS and not self._is_small and self.heaps is not None and self._is_worth_a_search:
+            row = HEAP_STEP * self._n_steps + HEAP_LEAF * self.n_trees + _search_cost(self.heaps.columns)
+            costs["heaps"] = CALL + _whole(n_rows, heap_layout.BLOCK) * row
+        elif n_rows >= packed_walk.LANES // 2 and self.packed is not None:
+            row = self._packed_walk_cost + _key_cost(self.packed.columns)
             costs["packed"] = CALL + _whole(n_rows, packed_layout.BLOCK) * row
         if n_rows >= BITS_ROWS and self.bits is not None:
             row = TEST * len(self.bits.column) + BITS_LEAF * self.n_trees
@@ -153,6 +188,20 @@ class Run:
             group = bitvector.FEW if n_rows <= bitvector.FEW else bitvector.BLOCK
             costs["bits"] = CALL + _whole(n_rows, group) * row
         return costs
+
+    @property
+    def _packed_walk_cost(self) -> float:
+        """Nanoseconds a row on a packed walk, whose keys are found already."""
+        return PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
+
+    @cached_property
+    def _is_worth_a_search(self) -> bool:
+        """Whether a heap walk gains more than its keys cost; the trees are not laid out for a packed walk to find that out."""
+        if self.heaps is None:
+            return False
+        gained = self._packed_walk_cost - HEAP_STEP * self._n_steps - HEAP_LEAF * self.n_trees
+        bits = KEY * len(self.heaps.columns.feature) if self._x_dtype == "float32" else np.inf
+        return gained > _search_cost(self.heaps.columns) - bits
 
     @cached_property
     def _one_row_cost(self) -> float:
@@ -185,6 +234,11 @@ def _key_cost(columns: Any) -> float:
     if len(columns.cuts):
         return float(KEY * np.log2(np.diff(columns.cut_start)).clip(1).sum())
     return KEY * len(columns.feature)
+
+
+def _search_cost(columns: Any) -> float:
+    """Nanoseconds for the ranks of a row."""
+    return float(SEARCH_STEP * (columns.n_steps + 2).sum())
 
 
 class Plan:
