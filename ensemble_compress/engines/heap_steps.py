@@ -146,13 +146,13 @@ def _registers(builder: Any, values: Sequence[Any]) -> list[Any]:
     return variables
 
 
-def prefetch(builder: Any, first: Any, n_lines: Any) -> None:
-    """Append to a function that so many lines of memory from `first` on are wanted soon; it may point anywhere."""
+def prefetch(builder: Any, array: Any, first: Any, n_lines: Any) -> None:
+    """Append to a function that so many lines of memory are wanted soon, from that byte of an array on; they may lie behind it."""
     byte, flag = ir.IntType(8), ir.IntType(32)
     of_pointer = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
     fetch = cgutils.get_or_insert_function(builder.module, of_pointer, "llvm.prefetch.p0")
-    first = builder.bitcast(first, byte.as_pointer())
+    begin = builder.gep(builder.bitcast(array, byte.as_pointer()), [first])
     # To be read; into the second cache, for the first has no room; and no instructions.
     how = [ir.Constant(flag, value) for value in (0, 2, 1)]
     with cgutils.for_range(builder, n_lines, intp=PLACE) as loop:
-        builder.call(fetch, [builder.gep(first, [builder.mul(loop.index, number(LINE))]), *how])
+        builder.call(fetch, [builder.gep(begin, [builder.mul(loop.index, number(LINE))]), *how])

@@ -5,7 +5,7 @@ in a deep tree, on from record to record until all have arrived (`engines.heap_s
 (`engines.heap_layout`), so nearly every step finds what it reads in the nearest cache. What the ranks cost, a search for each
 value of a row, is paid once for all trees.
 
-Rows go in chunks, and a chunk passes all trees, so that a tree is loaded once a chunk. While a deep tree is walked, the next
+Rows go in chunks, and a chunk passes all trees, so that a tree is loaded once a chunk. While rows go through a tree, the next
 one is asked for, a few lines with each block: it comes from memory, and would be waited for a line at a time.
 
 Source: Asadi, Lin and de Vries, "Runtime Optimizations for Tree-based Machine Learning Models", TKDE 2014, section 3.3
@@ -111,15 +111,20 @@ _find_rows, _find_nodes = _find("rows"), _find("nodes")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _prefetch(typing_context: Any, array: Any, first: Any, n_lines: Any) -> Any:
-    """Ask for so many lines of memory from an element of an array on; there may be fewer."""
+def _prefetch(typing_context: Any, plan: Any, parts: Any, b: Any) -> Any:
+    """Ask for the b-th of the parts of the next tree that `_parts_of_next` has cut it into."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = steps.array_data(context, builder, signature, arguments, 0)
-        heap_steps.prefetch(builder, builder.gep(data, [arguments[1]]), arguments[2])
+        data = steps.field_data(context, builder, signature.args[0], arguments[0])
+        for k, name in enumerate(("heap_whole", "leaf_row", "values", "record")):
+            first, n_lines = (builder.extract_value(arguments[1], 2 * k + half) for half in (0, 1))
+            n_bytes = builder.mul(n_lines, steps.number(heap_steps.LINE))
+            heap_steps.prefetch(
+                builder, data(name), builder.add(first, builder.mul(arguments[2], n_bytes)), n_lines
+            )
         return context.get_dummy_value()
 
-    return types.void(array, first, n_lines), generate
+    return types.void(plan, parts, b), generate
 
 
 @inlined
@@ -170,12 +175,29 @@ def _pair(columns: Any, p: int) -> Any:
 
 
 @inlined
-def _part_of_next(plan: Any, t: int, n_blocks: int) -> tuple[int, int]:
-    """Where the records of the tree behind tree t begin, and the lines that each of `n_blocks` has to ask for."""
-    if plan.is_deep[t] == 0 or t + 1 == len(plan.tree_output):
-        return 0, 0
-    first, last = plan.record_start[t + 1], plan.record_start[t + 2]
-    return first, ((last - first) * 8 // heap_steps.LINE) // n_blocks + 1
+def _part(start: Any, t: int, end: int, n_bytes: int, n_blocks: int) -> tuple[int, int]:
+    """Where something of tree t begins, in bytes, and the lines of it that are asked for with each of `n_blocks`.
+
+    There is something for each tree from `start` on, up to `end`, of `n_bytes` each.
+    """
+    first = np.int64(start[t]) * n_bytes
+    last = (np.int64(start[t + 1]) if t + 1 < len(start) else end) * n_bytes
+    n_lines = (last - first) // (heap_steps.LINE * n_blocks) + 1 if last > first else 0
+    return first, n_lines
+
+
+@inlined
+def _parts_of_next(plan: Any, t: int, n_blocks: int) -> Any:
+    """Of the heap, the leaves' rows, the values and the records behind tree t's: `_part`, one after the other."""
+    following = min(t + 1, len(plan.tree_output) - 1)
+    is_deep = plan.is_deep[following] > 0
+    row_bytes = plan.values.itemsize * plan.values.shape[1]
+    n_places = len(plan.leaf_row)
+    heap = _part(plan.heap_start, following, n_places, 4, n_blocks)
+    leaf_row = _part(plan.heap_start, following, n_places, 0 if is_deep else 2, n_blocks)
+    values = _part(plan.value_start, following, len(plan.values), row_bytes, n_blocks)
+    record = _part(plan.record_start, following, len(plan.record), 8, n_blocks)
+    return heap + leaf_row + values + record
 
 
 @kernel
@@ -193,10 +215,9 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
         sums[: last - first] = out[first:last]
         for t in range(len(plan.tree_output)):
             output, of_tree = plan.tree_output[t], np.uint64(plan.value_start[t])
-            following, n_lines = _part_of_next(plan, t, chunk // BLOCK)
+            parts = _parts_of_next(plan, t, chunk // BLOCK)
             for i in range(0, last - first, BLOCK):
-                _prefetch(plan.record, following, n_lines)
-                following += n_lines * heap_steps.LINE // 8
+                _prefetch(plan, parts, np.int64(i // BLOCK))
                 _find_rows(plan, np.int64(t), keys, np.int64(i * (2 * n_pairs + 1)), column_mask, found)
                 for q in range(BLOCK):
                     # Numbers without a sign: others are looked at, whether they count from an array's end.
@@ -224,10 +245,9 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
         last = min(stop, first + chunk)
         column_mask = _find_keys_of_chunk(plan, X, first, last, scratch, keys)
         for t in range(len(plan.tree_output)):
-            following, n_lines = _part_of_next(plan, t, chunk // BLOCK)
+            parts = _parts_of_next(plan, t, chunk // BLOCK)
             for i in range(0, last - first, BLOCK):
-                _prefetch(plan.record, following, n_lines)
-                following += n_lines * heap_steps.LINE // 8
+                _prefetch(plan, parts, np.int64(i // BLOCK))
                 _find_nodes(plan, np.int64(t), keys, np.int64(i * (2 * n_pairs + 1)), column_mask, found)
                 for q in range(min(BLOCK, last - first - i)):
                     out[first + i + q, t] = found[q]
