@@ -175,7 +175,7 @@ def _pair(columns: Any, p: int) -> Any:
 
 
 @inlined
-def _part(start: Any, t: int, end: int, n_bytes: int, n_blocks: int) -> tuple[int, int]:
+def _part(start: Any, t: int, end: int, n_bytes: int, n_blocks: int) -> tuple[Any, Any]:
     """Where something of tree t begins, in bytes, and the lines of it that are asked for with each of `n_blocks`.
 
     There is something for each tree from `start` on, up to `end`, of `n_bytes` each.
