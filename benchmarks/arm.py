@@ -195,7 +195,7 @@ def row_of(name: str, forest: Any, rows: Any, there: Path) -> dict[str, Any]:
         "leaves_that_differ": wrong["leaves"],
         "margins_that_differ": sum(
             wrong[part]
-            for part in ("margins", "alone", "walk", "packed", "one_row", "one_row_bits")
+            for part in ("margins", "alone", "walk", "packed", "heaps", "one_row", "one_row_bits")
             if part in wrong
         ),
         "bits_that_differ": wrong.get("bits"),

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, one_row_bits, packed_walk, walk
+from ensemble_compress.engines import bitvector, heap_walk, one_row, one_row_bits, packed_walk, walk
 from ensemble_compress.engines.plan import Run
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import CategorySets, Nodes
@@ -31,6 +31,7 @@ SETTINGS = ("n_features", "divisor", "link", "link_scale", "x_dtype", "category_
 ENGINES = {
     "walk": walk,
     "packed": packed_walk,
+    "heaps": heap_walk,
     "one_row": one_row,
     "one_row_bits": one_row_bits,
     "bits": bitvector,

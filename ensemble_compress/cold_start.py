@@ -4,7 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_compress.engines import bitvector, one_row, one_row_bits, packed_walk, sparse, walk
+from ensemble_compress.engines import (
+    bitvector,
+    heap_walk,
+    one_row,
+    one_row_bits,
+    packed_walk,
+    sparse,
+    walk,
+)
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -30,7 +38,13 @@ def warm_up() -> None:
         rows = np.zeros((N_ROWS, 1), x_dtype)
         forest.margin(rows)
         (run,) = forest._plan.runs
-        for engine, trees in ((walk, run.walk), (packed_walk, run.packed), (bitvector, run.bits)):
+        laid_out = (
+            (walk, run.walk),
+            (packed_walk, run.packed),
+            (heap_walk, run.heaps),
+            (bitvector, run.bits),
+        )
+        for engine, trees in laid_out:
             if trees is not None:
                 engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
                 engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))

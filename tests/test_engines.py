@@ -22,6 +22,8 @@ from ensemble_compress import predict
 from ensemble_compress.engines import (
     bit_layout,
     bitvector,
+    heap_layout,
+    heap_walk,
     one_row,
     one_row_bits,
     one_row_lists,
@@ -67,6 +69,12 @@ def lay_out_without_complete_trees(run: Any) -> Any:
         return packed_layout.lay_out(*run._arrays, x_dtype=run._x_dtype)
 
 
+def lay_out_deep_heaps(run: Any) -> Any:
+    """Every tree goes on below its heap, also where that has no place for a split."""
+    with mock.patch.object(heap_layout, "PADDING", 0):
+        return heap_layout.lay_out(*run._arrays)
+
+
 ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
     "walk": (walk, lambda run: run.walk),
     "packed": (packed_walk, lambda run: run.packed),
@@ -74,6 +82,8 @@ ENGINES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
         packed_walk,
         lay_out_without_complete_trees,
     ),
+    "heaps": (heap_walk, lambda run: run.heaps),
+    "heaps, every tree deep": (heap_walk, lay_out_deep_heaps),
     "bits": (bitvector, lambda run: run.bits),
     "one row": (one_row, lambda run: run.one_row),
     "one row by bits": (one_row_bits, lambda run: run.one_row_bits),
@@ -143,6 +153,19 @@ def test_packed_walk_takes_any_number_of_rows_around_its_chunk(more: int) -> Non
     forest = chain(6, turns_left=False)
     rows = hard_rows(forest, packed_layout.BLOCK * packed_walk.MOST_BLOCKS + more)
     leaves, sums = by_engine("packed, no tree complete", forest, rows, 0, len(rows))
+    np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
+    np.testing.assert_array_equal(oracle.margins(forest, rows), sums)
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("more", [-1, 0, 1, heap_walk.LANES, heap_layout.BLOCK + 5])
+@pytest.mark.parametrize("engine", ["heaps", "heaps, every tree deep"])
+def test_heap_walk_takes_any_number_of_rows_around_its_chunk(engine: str, more: int) -> None:
+    forest = chain(6, turns_left=False)
+    # The ranks of a pair of columns and of the column of zeros: two bytes a row each.
+    chunk_bytes = heap_walk.CHUNK_BYTES if engine == "heaps" else heap_walk.DEEP_CHUNK_BYTES
+    rows = hard_rows(forest, chunk_bytes // 4 + more)
+    leaves, sums = by_engine(engine, forest, rows, 0, len(rows))
     np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
     np.testing.assert_array_equal(oracle.margins(forest, rows), sums)
 

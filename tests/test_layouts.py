@@ -1,6 +1,7 @@
 """What the engines read through pointers, which no switch of the compiler checks: every place lies inside its array."""
 
 from typing import Any
+from unittest import mock
 
 import numba
 import numpy as np
@@ -11,6 +12,7 @@ from strategies import forests, large_forests
 
 from ensemble_compress.engines import (
     bit_layout,
+    heap_layout,
     one_row,
     one_row_bits,
     one_row_lists,
@@ -138,6 +140,68 @@ def test_complete_trees_lie_in_their_array_and_end_in_leaves_of_their_own_tree(f
             assert_inside(upper[ends].astype(int) - int(forest.tree_start[t]), np.diff(forest.tree_start)[t])
             assert_inside(low[ends], len(packed.values))
             assert len(ends) == len(reached)
+
+
+@settings(max_examples=40)
+@given(every_forest, st.booleans())
+def test_heaps_lie_in_their_array_and_every_way_down_ends_in_the_own_tree(
+    forest: Forest, all_deep: bool
+) -> None:
+    with mock.patch.object(heap_layout, "PADDING", 0 if all_deep else heap_layout.PADDING):
+        heaps = run_of(forest).heaps
+    assert_columns_are_sound(heaps.columns, forest)
+    n_keys = heap_layout.BLOCK * 2 * len(heaps.columns.feature)
+    size = 1 << heaps.depth.astype(np.int64)
+    assert (heaps.depth >= heap_layout.UPPER).all()
+    assert heaps.heap_start.tolist() == [0, *np.cumsum(size)[:-1]]
+    assert len(heaps.heap) == len(heaps.heap_whole) == len(heaps.below) == len(heaps.leaf_row) == size.sum()
+    rows_end = np.append(heaps.value_start[1:], len(heaps.values))
+    for t, (start, is_deep) in enumerate(zip(heaps.heap_start, heaps.is_deep, strict=True)):
+        n_nodes = np.diff(forest.tree_start)[t]
+        for nodes in (heaps.heap, heaps.heap_whole):
+            tree = nodes[start : start + size[t]]
+            assert_inside(tree[:, 1], n_keys + 1)
+            assert (tree[:, 1] % heap_layout.BLOCK == 0).all()
+            # No key is above 65,535: where that is a node's, no row goes to the right.
+            reached = np.array([0])
+            for _ in range(heaps.depth[t]):
+                goes_on = reached[tree[reached, 0] < heap_layout.NEVER]
+                reached = np.concatenate([2 * reached + 1, 2 * goes_on + 2])
+            ends = start + reached - (size[t] - 1)
+            if is_deep:
+                assert_inside(heaps.below[ends], n_nodes)
+            else:
+                assert_inside(heaps.below[ends] - forest.tree_start[t], n_nodes)
+                assert forest.is_leaf[heaps.below[ends]].all()
+                assert_inside(heaps.value_start[t] + heaps.leaf_row[ends].astype(int), rows_end[t])
+
+
+@settings(max_examples=40)
+@given(every_forest)
+def test_records_below_heaps_name_places_of_their_own_tree_and_columns_of_a_block(forest: Forest) -> None:
+    with mock.patch.object(heap_layout, "PADDING", 0):
+        heaps = run_of(forest).heaps
+    assert heaps.is_deep.all()
+    assert heaps.record_start.tolist() == forest.tree_start.tolist()
+    assert len(heaps.record) == forest.n_nodes
+    assert sorted(heaps.node.tolist()) == list(range(forest.n_nodes))
+    key, column = heaps.record & 0xFFFF, heaps.record >> 16 & 0xFFFF
+    child = heaps.record.view(np.uint64) >> np.uint64(32)
+    zeros = heap_layout.BLOCK * 2 * len(heaps.columns.feature)
+    n_of_tree = np.repeat(np.diff(forest.tree_start), np.diff(forest.tree_start))
+    place = np.arange(forest.n_nodes) - np.repeat(forest.tree_start[:-1], np.diff(forest.tree_start))
+    is_leaf = forest.is_leaf[heaps.node]
+    assert (child[is_leaf] == place[is_leaf]).all()
+    assert (child[~is_leaf] > place[~is_leaf]).all()
+    assert_inside(child[~is_leaf] + np.uint64(1), n_of_tree[~is_leaf])
+    # The last column is zero in every row.
+    assert (column[is_leaf] == zeros).all()
+    assert_inside(column[~is_leaf], zeros)
+    tree = np.searchsorted(forest.tree_start, np.flatnonzero(is_leaf), side="right") - 1
+    rows_end = np.append(heaps.value_start[1:], len(heaps.values))
+    assert_inside(heaps.value_start[tree] + key[is_leaf], rows_end[tree])
+    expected = forest.values[forest.nodes.leaf[heaps.node[is_leaf]]]
+    assert expected.tobytes() == heaps.values[heaps.value_start[tree] + key[is_leaf]].tobytes()
 
 
 @settings(max_examples=40)

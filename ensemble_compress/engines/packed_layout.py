@@ -108,7 +108,7 @@ def lay_out(
         return None
     first = np.repeat(tree_start[:-1], np.diff(tree_start))
     place, child = np.empty(len(is_leaf), np.int32), np.empty(len(is_leaf), np.int32)
-    _place_nodes(nodes.feature, nodes.right, nodes.cover, tree_start, place, child)
+    place_nodes(nodes.feature, nodes.right, nodes.cover, tree_start, place, child)
     at = np.full(len(is_leaf), BLOCK * (n_columns - 1), np.int32)
     at[splits] = BLOCK * column
     low = nodes.leaf.astype(np.uint32)
@@ -137,7 +137,7 @@ def _find_columns_of_ranks(nodes: Any, sets: Any, splits: Any, most_pairs: int) 
 
 
 @kernel
-def _place_nodes(feature: Any, right: Any, cover: Any, tree_start: Any, place: Any, child: Any) -> None:
+def place_nodes(feature: Any, right: Any, cover: Any, tree_start: Any, place: Any, child: Any) -> None:
     """Write to `place` where in its tree each node goes, and to `child` where its left child does (a leaf's is itself)."""
     waiting = np.empty(64, np.int32)
     for t in range(len(tree_start) - 1):
@@ -167,7 +167,7 @@ def _completed(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """`depth`, `complete`, `complete_whole` and `complete_start` of `Packed`."""
     level, heap = np.zeros(len(at), np.int32), np.zeros(len(at), np.int64)
-    _place_in_heaps(nodes.feature, nodes.right, level, heap)
+    place_in_heaps(nodes.feature, nodes.right, level, heap)
     depth = np.maximum.reduceat(level, tree_start[:-1]) if len(tree_start) > 1 else level
     size = np.left_shift(2, np.minimum(depth, MOST_LEVELS).astype(np.int64))
     depth = np.where((depth <= MOST_LEVELS) & (size <= PADDING * np.diff(tree_start)), depth, 0).astype(
@@ -193,7 +193,7 @@ def _completed(
 
 
 @kernel
-def _place_in_heaps(feature: Any, right: Any, level: Any, heap: Any) -> None:
+def place_in_heaps(feature: Any, right: Any, level: Any, heap: Any) -> None:
     """Write to `level` the splits above each node, and to `heap` its place in a complete tree (0 where that has no number)."""
     for j in range(len(feature)):
         if feature[j] >= 0:

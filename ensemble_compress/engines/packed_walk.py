@@ -12,16 +12,14 @@ Source: Asadi, Lin and de Vries, "Runtime Optimizations for Tree-based Machine L
 (independent rows interleaved, no branches); pairs of siblings and complete trees as in other libraries' predictors.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel, steps
+from ensemble_compress.engines.blocks import Arguments, on_block
 from ensemble_compress.engines.columns import copy_below, find_keys
 from ensemble_compress.engines.packed_layout import BLOCK, ENTRIES
 
@@ -35,51 +33,10 @@ CHUNK_BYTES = 384 * 1024
 MOST_BLOCKS = 256
 
 
-class _Arguments:
-    """The arguments of an intrinsic (plan, t, keys, block, column_mask, found), as values of LLVM's."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        self._context, self._builder = context, builder
-        self._plan, self._type = arguments[0], signature.args[0]
-        self.tree, self.column_mask = arguments[1], arguments[4]
-        self.first = builder.gep(steps.array_data(context, builder, signature, arguments, 2), [arguments[3]])
-        self.found = steps.array_data(context, builder, signature, arguments, 5)
-
-    def field(self, name: str) -> Any:
-        """A field of the plan."""
-        return self._builder.extract_value(self._plan, self._type.fields.index(name))
-
-    def data(self, name: str) -> Any:
-        """Where the elements of an array of the plan lie."""
-        array = dict(zip(self._type.fields, self._type.types, strict=True))[name]
-        return cgutils.create_struct_proxy(array)(self._context, self._builder, self.field(name)).data
-
-    def at(self, name: str, k: Any) -> Any:
-        """An element of an array of the plan, as a place."""
-        value = self._builder.load(self._builder.gep(self.data(name), [k]))
-        return self._builder.sext(value, steps.PLACE) if value.type != steps.PLACE else value
-
-
-def _on_block(generate: Callable[[Any, _Arguments], None]) -> Any:
-    """An intrinsic that does something with tree t and the block of rows whose keys begin at `keys[block]`."""
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def on_block(
-        typing_context: Any, plan: Any, t: Any, keys: Any, block: Any, column_mask: Any, found: Any
-    ) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            generate(builder, _Arguments(context, builder, signature, arguments))
-            return context.get_dummy_value()
-
-        return types.void(plan, t, keys, block, column_mask, found), code
-
-    return on_block
-
-
 def _walk_to(what: str) -> Any:
     """The walk that writes to `found` the leaves' "places" in the tree, or their "rows" of values."""
 
-    def generate(builder: Any, given: _Arguments) -> None:
+    def generate(builder: Any, given: Arguments) -> None:
         tests = [given.data(name) for name in ("test_at", "test_key", "test_mask")]
         start = given.at("test_start", given.tree)
         stop = given.at("test_start", builder.add(given.tree, steps.number(1)))
@@ -100,13 +57,13 @@ def _walk_to(what: str) -> Any:
                     found = builder.and_(node, steps.number(0xFFFFFFFF))
                 builder.store(found, builder.gep(given.found, [steps.number(q)]))
 
-    return _on_block(generate)
+    return on_block(generate)
 
 
 def _descend_to(what: str) -> Any:
     """The way down a complete tree that writes to `found` the leaves' "nodes", or their "rows" of values."""
 
-    def generate(builder: Any, given: _Arguments) -> None:
+    def generate(builder: Any, given: Arguments) -> None:
         # The last bit of a column's number, in the mask where values are missing, says which of a pair it is.
         any_missing = builder.icmp_unsigned(
             "!=", builder.and_(given.column_mask, steps.number(BLOCK)), steps.number(0)
@@ -124,7 +81,7 @@ def _descend_to(what: str) -> Any:
                     found = builder.and_(node, steps.number(0xFFFFFFFF))
                 builder.store(found, builder.gep(given.found, [steps.number(q)]))
 
-    return _on_block(generate)
+    return on_block(generate)
 
 
 _descend_to_nodes, _descend_to_rows = _descend_to("nodes"), _descend_to("rows")

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import (
     bit_layout,
     bitvector,
+    heap_layout,
+    heap_walk,
     oblivious,
     one_row,
     one_row_bits,
@@ -36,6 +38,15 @@ PACKED_STEP = 0.8
 
 PACKED_LEAF = 2.0
 """A row's way into a tree and its leaf's value, by the packed walk."""
+
+HEAP_STEP = 0.4
+"""A row one level down a tree by the heap walk."""
+
+HEAP_LEAF = 2.0
+"""A row's way through a tree's uppermost levels and its leaf's value, by the heap walk."""
+
+SEARCH_STEP = 1.5
+"""A value's bucket, or one step on in the search for its rank, where thresholds are many."""
 
 TEST = 0.035
 """A row's share of a test by bit vectors."""
@@ -75,6 +86,9 @@ ONE_WORD = 1.2
 
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
+
+HEAP_ROWS = 256
+"""For fewer rows the trees are not even laid out as heaps."""
 
 BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
@@ -124,6 +138,13 @@ class Run:
         if numba.config.DISABLE_JIT:
             return None
         return packed_layout.lay_out(*self._arrays, x_dtype=self._x_dtype)
+
+    @cached_property
+    def heaps(self) -> heap_layout.Heaps | None:
+        """The trees as the heap walk wants them; None where it cannot have them."""
+        if numba.config.DISABLE_JIT:
+            return None
+        return heap_layout.lay_out(*self._arrays)
 
     @cached_property
     def bits(self) -> bit_layout.BitVectors | None:
@@ -177,6 +198,7 @@ class Run:
         engines = {
             "walk": walk,
             "packed": packed_walk,
+            "heaps": heap_walk,
             "bits": bitvector,
             "one_row": one_row,
             "one_row_bits": one_row_bits,
@@ -186,9 +208,11 @@ class Run:
     def _costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that each engine is likely to take for `n_rows` rows."""
         costs = {"walk": n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)}
-        if n_rows >= packed_walk.LANES // 2 and self.packed is not None:
-            row = PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
-            row += _key_cost(self.packed.columns)
+        if n_rows >= HEAP_ROWS and not self._is_small and self.heaps is not None and self._is_worth_a_search:
+            row = HEAP_STEP * self._n_steps + HEAP_LEAF * self.n_trees + _search_cost(self.heaps.columns)
+            costs["heaps"] = CALL + _whole(n_rows, heap_layout.BLOCK) * row
+        elif n_rows >= packed_walk.LANES // 2 and self.packed is not None:
+            row = self._packed_walk_cost + _key_cost(self.packed.columns)
             costs["packed"] = CALL + _whole(n_rows, packed_layout.BLOCK) * row
         if n_rows >= BITS_ROWS and self.bits is not None:
             row = TEST * len(self.bits.column) + BITS_LEAF * self.n_trees
@@ -207,6 +231,20 @@ class Run:
         if n_rows * row < costs.get("one_row_bits", np.inf) and self.packed is not None:
             costs["one_row"] = n_rows * (row + _key_cost(self.packed.columns))
         return costs
+
+    @property
+    def _packed_walk_cost(self) -> float:
+        """Nanoseconds a row on a packed walk, whose keys are found already."""
+        return PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
+
+    @cached_property
+    def _is_worth_a_search(self) -> bool:
+        """Whether a heap walk gains more than its keys cost; the trees are not laid out for a packed walk to find that out."""
+        if self.heaps is None:
+            return False
+        gained = self._packed_walk_cost - HEAP_STEP * self._n_steps - HEAP_LEAF * self.n_trees
+        bits = KEY * len(self.heaps.columns.feature) if self._x_dtype == "float32" else np.inf
+        return gained > _search_cost(self.heaps.columns) - bits
 
     def adder(self, n_rows: int) -> Adder:
         """What adds the trees' leaves to the sums of `n_rows` rows, called with the rows and the sums."""
@@ -246,6 +284,11 @@ def _group_cost(group: Any) -> float:
     of_states = ONE_STATE * n_bytes * np.count_nonzero(n_splits >= step)
     of_splits = ONE_SPLIT * float(np.minimum(n_splits, step).sum()) / 2
     return ONE_LIST * len(n_splits) + of_states + of_splits + ONE_WORD * n_trees
+
+
+def _search_cost(columns: Any) -> float:
+    """Nanoseconds for the ranks of a row."""
+    return float(SEARCH_STEP * (columns.n_steps + 2).sum())
 
 
 class Plan:
