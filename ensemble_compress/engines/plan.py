@@ -18,71 +18,22 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import (
     bit_layout,
     bitvector,
+    costs,
     heap_layout,
     heap_walk,
     oblivious,
     one_row,
     one_row_bits,
-    one_row_lists,
     packed_layout,
     packed_walk,
     walk,
 )
-
-# Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
-PLAIN_STEP = 4.5
-"""A row one level down a tree by the plain walk."""
-
-PACKED_STEP = 0.8
-"""The same by the packed walk, whose eight lanes wait for the slowest."""
-
-PACKED_LEAF = 2.0
-"""A row's way into a tree and its leaf's value, by the packed walk."""
-
-HEAP_STEP = 0.4
-"""A row one level down a tree by the heap walk."""
-
-HEAP_LEAF = 2.0
-"""A row's way through a tree's uppermost levels and its leaf's value, by the heap walk."""
-
-SEARCH_STEP = 1.5
-"""A value's bucket, or one step on in the search for its rank, where thresholds are many."""
-
-TEST = 0.035
-"""A row's share of a test by bit vectors."""
-
-BITS_LEAF = 0.3
-"""A row's leaf's value by bit vectors."""
-
-KEY = 1.0
-"""A value's key, or one step on in the search for its rank."""
-
-CALL = 1500.0
-"""The scratch of an engine that has some."""
 
 FEWEST_TREES = 8
 """Shorter runs of small trees among large ones are walked with their neighbours."""
 
 MOST_RUNS = 8
 """Every run finds the keys of all rows anew: where there would be more runs, all trees are walked."""
-
-ONE_STEP = 2.0
-"""A row one level down a tree on the latency path, eight trees at a time."""
-
-ONE_LEAF = 3.0
-"""A row's way into a tree and its leaf's value, likewise."""
-
-ONE_LIST = 16.0
-"""A value's place in its list on the latency path of small trees."""
-
-ONE_STATE = 0.013
-"""A byte of a state, likewise."""
-
-ONE_SPLIT = 0.8
-"""A split that is tried, likewise."""
-
-ONE_WORD = 1.2
-"""A tree's leaf and its value, likewise."""
 
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
@@ -92,7 +43,6 @@ HEAP_ROWS = 256
 
 BITS_ROWS = 8
 """For fewer rows the trees are not even laid out for bit vectors."""
-
 
 Adder = Callable[[NDArray[Any], NDArray[Any]], None]
 
@@ -207,44 +157,33 @@ class Run:
 
     def _costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that each engine is likely to take for `n_rows` rows."""
-        costs = {"walk": n_rows * PLAIN_STEP * (self._n_steps + self.n_trees)}
+        found = {"walk": costs.of_walk(n_rows, self._n_steps, self.n_trees)}
         if n_rows >= HEAP_ROWS and not self._is_small and self.heaps is not None and self._is_worth_a_search:
-            row = HEAP_STEP * self._n_steps + HEAP_LEAF * self.n_trees + _search_cost(self.heaps.columns)
-            costs["heaps"] = CALL + _whole(n_rows, heap_layout.BLOCK) * row
+            found["heaps"] = costs.of_heaps(self.heaps, n_rows, self._n_steps, self.n_trees)
         elif n_rows >= packed_walk.LANES // 2 and self.packed is not None:
-            row = self._packed_walk_cost + _key_cost(self.packed.columns)
-            costs["packed"] = CALL + _whole(n_rows, packed_layout.BLOCK) * row
+            found["packed"] = costs.of_packed(self.packed, n_rows, self._n_steps, self.n_trees)
         if n_rows >= BITS_ROWS and self.bits is not None:
-            row = TEST * len(self.bits.column) + BITS_LEAF * self.n_trees
-            row += _key_cost(self.bits.columns)
-            group = bitvector.FEW if n_rows <= bitvector.FEW else bit_layout.BLOCK
-            costs["bits"] = CALL + _whole(n_rows, group) * row
-        return costs
+            found["bits"] = costs.of_bits(self.bits, n_rows)
+        return found
 
     def _few_costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that the engines of the latency path are likely to take for `n_rows` rows."""
-        costs = {}
+        found = {}
         if self.one_row_bits is not None:
-            costs["one_row_bits"] = n_rows * sum(map(_group_cost, self.one_row_bits.groups))
-        row = ONE_STEP * self._n_steps + ONE_LEAF * self.n_trees
+            found["one_row_bits"] = costs.of_lists(self.one_row_bits.groups, n_rows)
+        row = costs.of_row(self._n_steps, self.n_trees)
         # Trees are not laid out for both where one is sure to be slower.
-        if n_rows * row < costs.get("one_row_bits", np.inf) and self.packed is not None:
-            costs["one_row"] = n_rows * (row + _key_cost(self.packed.columns))
-        return costs
-
-    @property
-    def _packed_walk_cost(self) -> float:
-        """Nanoseconds a row on a packed walk, whose keys are found already."""
-        return PACKED_STEP * self._n_steps + PACKED_LEAF * self.n_trees
+        if n_rows * row < found.get("one_row_bits", np.inf) and self.packed is not None:
+            found["one_row"] = n_rows * (row + costs.of_keys(self.packed.columns))
+        return found
 
     @cached_property
     def _is_worth_a_search(self) -> bool:
-        """Whether a heap walk gains more than its keys cost; the trees are not laid out for a packed walk to find that out."""
+        """Whether a heap walk gains more than its ranks cost; the trees are not laid out for a packed walk to find that out."""
         if self.heaps is None:
             return False
-        gained = self._packed_walk_cost - HEAP_STEP * self._n_steps - HEAP_LEAF * self.n_trees
-        bits = KEY * len(self.heaps.columns.feature) if self._x_dtype == "float32" else np.inf
-        return gained > _search_cost(self.heaps.columns) - bits
+        of_bits = self._x_dtype == "float32"
+        return costs.gain_of_heaps(self.heaps, self._n_steps, self.n_trees, of_bits=of_bits) > 0
 
     def adder(self, n_rows: int) -> Adder:
         """What adds the trees' leaves to the sums of `n_rows` rows, called with the rows and the sums."""
@@ -262,33 +201,6 @@ class Run:
         """Write the nodes where rows end to `out`, shape (n_rows, n_trees), numbered in the run."""
         engine, trees = self._engine(stop - start)
         engine.find_leaves(trees, X, start, stop, out)
-
-
-def _whole(n_rows: int, group: int) -> int:
-    """`n_rows` made up to whole groups."""
-    return -(-n_rows // group) * group
-
-
-def _key_cost(columns: Any) -> float:
-    """Nanoseconds for the keys of a row."""
-    if len(columns.cuts):
-        return float(KEY * np.log2(np.diff(columns.cut_start)).clip(1).sum())
-    return KEY * len(columns.feature)
-
-
-def _group_cost(group: Any) -> float:
-    """Nanoseconds for the words and leaves of a row in a group of trees on the latency path."""
-    n_trees, n_splits = len(group.tree_output), np.diff(group.split_start)[::2]
-    n_bytes = one_row_lists.state_bytes(n_trees, group.mask.itemsize)
-    step = 1 << one_row_lists.state_shift(n_bytes)
-    of_states = ONE_STATE * n_bytes * np.count_nonzero(n_splits >= step)
-    of_splits = ONE_SPLIT * float(np.minimum(n_splits, step).sum()) / 2
-    return ONE_LIST * len(n_splits) + of_states + of_splits + ONE_WORD * n_trees
-
-
-def _search_cost(columns: Any) -> float:
-    """Nanoseconds for the ranks of a row."""
-    return float(SEARCH_STEP * (columns.n_steps + 2).sum())
 
 
 class Plan:
