@@ -28,7 +28,7 @@ from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.toolchain import compile_c, find_cross_compiler
 
 ABI_VERSION = 2
-RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "traversal.h", "forest_library.h")
+RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "packed_walk.h", "traversal.h", "forest_library.h")
 ALIGNMENT = 64
 OPTIONS = (
     *("-O3", "-shared", "-fPIC", "-fvisibility=hidden"),

@@ -59,6 +59,17 @@ static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const 
         for (q = 0; q < LANES && i + q < n_rows; q++) *slot(out + i + q) = sum[q];
     }
 }
+#elif WIDTH == 1
+/* Each tree adds to one output only: the rows' sums of an output lie side by side while trees are added. */
+static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const int16_t *places, double *out)
+{
+    uint32_t i, t;
+    for (t = 0; t < n; t++) {
+        const SUM *values = PLACE_VALUES + 16 * (size_t)WORD_START[first + t];
+        double *of_output = out + TREE_OUTPUT[first + t];
+        for (i = 0; i < n_rows; i++) *slot(of_output + i * (size_t)N_OUTPUTS) += values[places[t * BLOCK + i]];
+    }
+}
 #else
 static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const int16_t *places, double *out)
 {

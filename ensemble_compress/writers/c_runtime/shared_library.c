@@ -19,26 +19,21 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ALIGNED __attribute__((aligned(64)))
 
-enum { LANES = 8, FEW_LANES = 16, BLOCK = 64, CHUNK = 32 };
+enum { LANES = 8, BLOCK = 64, CHUNK = 32, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
-#if NARROW
-typedef float threshold_t;
-typedef struct { uint32_t key, test; } node_t; /* key: a threshold, or a set; test: offset, is_set, nan_left, feature */
-#define NODE_OFFSET(node) ((node).test >> OFFSET_BIT)
-#define NODE_ITEM(node) ((node).key & 0x3fffffu)
-#else
-typedef double threshold_t;
-typedef struct { uint64_t key; uint32_t test, offset; } node_t;
-#define NODE_OFFSET(node) ((node).offset)
-#define NODE_ITEM(node) ((node).key & 0xffffffffu)
-#endif
-
-/* Trees that are walked, or, for so many rows, tried by bit vectors; 0: never. */
-typedef struct { uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows; } run_t;
+/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: packed ones with their columns' number of bits
+ * in a node, others (0) one node after the other. The columns of `n_pairs` pairs are two each where that is `is_doubled`. */
+typedef struct {
+    uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows, first_pair, n_pairs, is_doubled, column_bits;
+} run_t;
 typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set, missing; } column_t;
 typedef struct { uint32_t column; int16_t above; uint16_t mask; } test_t;
+typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set; uint32_t has_below; } pair_t;
+typedef struct { uint32_t at, key, mask; } upper_t;
+typedef uint64_t record_t; /* a packed node: its key, above it its column, above that its left child's place */
+typedef struct { double threshold; uint32_t item, offset, feature, flags; } node_t; /* item: a leaf's values, or a set */
 
 #ifndef TABLES_ELSEWHERE
 #if defined(__APPLE__)
@@ -51,7 +46,11 @@ __asm__(".pushsection .rodata\n.p2align 6\n.globl ec_tables\n.hidden ec_tables\n
 extern const unsigned char ec_tables[] __attribute__((visibility("hidden"), aligned(64)));
 #endif
 
-/* -- steps that both traversals share ------------------------------------------------------------------------------- */
+#ifndef COMPLETE
+#define COMPLETE COMPLETE_WHOLE
+#endif
+
+/* -- steps that the traversals share ------------------------------------------------------------------------------- */
 
 typedef SUM sum_t __attribute__((may_alias));
 
@@ -82,13 +81,6 @@ INLINE void add_values(uint32_t tree, size_t item, double *out)
 #endif
 }
 
-INLINE threshold_t threshold_of(node_t node)
-{
-    threshold_t threshold;
-    memcpy(&threshold, &node.key, sizeof threshold);
-    return threshold;
-}
-
 #if HAS_SETS
 /* Whether the code of x is in a set of categories; a missing value is in none. */
 INLINE uint32_t is_in_set(size_t set, VALUE x)
@@ -99,6 +91,39 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
     if (!(x < (VALUE)n_codes && IS_CODE(x, n_codes))) return 0;
     code = (int64_t)x;
     return words[code >> 5] >> (code & 31) & 1;
+}
+#endif
+
+#if HAS_PACKED
+enum { MOST_BLOCKS = 256, FEWEST_WALKED = 12 };
+
+/* The keys of a chunk of rows lie on the stack: 384 kB of it, where threads have some to spare. */
+#if defined(__GLIBC__) || defined(_WIN32)
+enum { MOST_KEYS = KEYS_OF_BLOCK > 98304 ? KEYS_OF_BLOCK : 98304 };
+#else
+enum { MOST_KEYS = KEYS_OF_BLOCK > 16384 ? KEYS_OF_BLOCK : 16384 };
+#endif
+
+#if KEYS_ARE_BITS
+/* The bits of a float, the sign turned round, have the order of the numbers. Both zeros get one key. */
+INLINE uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    x += 0.0f;
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ ((0u - (bits >> 31)) | 0x80000000u);
+}
+#endif
+
+/* Make the second columns of pairs, where missing values lie below all others. */
+static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
+{
+    uint32_t p, i;
+    for (p = 0; p < run->n_pairs && run->is_doubled; p++) {
+        uint32_t *above = keys + 2 * (size_t)p * WALK_BLOCK, *below = above + WALK_BLOCK;
+        if (!PAIRS[run->first_pair + p].has_below) continue;
+        for (i = 0; i < n_rows; i++) below[i] = above[i] == 0xffffffffu ? 0 : above[i];
+    }
 }
 #endif
 

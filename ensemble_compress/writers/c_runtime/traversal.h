@@ -1,81 +1,173 @@
 /* The traversals of a forest for rows of type ROW. Included once for each pair of a type and a length of vectors: NAME(x) makes
  * a name of its own, LEVEL_NAME(x) is that of bit_vectors.h. writers/library_tables.py tells what a table holds. */
 
-/* -- one node after the other: eight walks at once, whose loads do not wait for each other ------------------------- */
+/* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
-/* The node after node j. A leaf's test fails for every number, missing ones too, and its offset is 0. */
-INLINE uint32_t NAME(next_node)(uint32_t j, const ROW *row, uint32_t *moved)
+#if HAS_BITS || HAS_PACKED
+/* Add to `low` how many of the cuts lie below x, for n numbers: no step of one waits for another's. */
+INLINE void NAME(search)(const VALUE *cuts, uint32_t n_cuts, const VALUE *x, const uint32_t n, uint32_t *low)
 {
-    const node_t node = NODES[j];
-    const uint32_t offset = NODE_OFFSET(node);
-    const VALUE x = (VALUE)row[node.test & FEATURE_MASK];
-    uint32_t left = x <= threshold_of(node);
+    uint32_t half, q;
+    for (half = n_cuts >> 1; half > 0; half >>= 1) {
+        for (q = 0; q < n; q++) low[q] += half & all_bits(cuts[low[q] + half - 1] < x[q]);
+    }
+}
+#endif
+
+/* -- one node after the other: what the packed walk cannot have ------------------------------------------------------ */
+
+#if HAS_PLAIN
+/* The leaf's values in a tree, for a row. */
+INLINE uint32_t NAME(find_item)(uint32_t tree, const ROW *row)
+{
+    const node_t *node = NODES + TREE_START[tree];
+    while (node->offset) {
+        const VALUE x = (VALUE)row[node->feature];
+        uint32_t left = (double)x <= node->threshold;
 #if HAS_SETS
-    if (node.test >> SET_BIT & 1) left = is_in_set(NODE_ITEM(node), x);
+        if (node->flags & 2) left = is_in_set(node->item, x);
 #endif
-#if HAS_NAN_LEFT
-    left |= (uint32_t)(x != x) & (node.test >> NAN_LEFT_BIT);
-#endif
-    *moved |= offset;
-    return j + (offset ^ ((offset ^ 1) & all_bits(left)));
+        left |= (uint32_t)(x != x) & node->flags;
+        node += left ? 1 : node->offset;
+    }
+    return node->item;
 }
 
-/* n walks from the nodes in `at` to their leaves; walk q is of the row that begins q * stride behind `row`. */
-INLINE void NAME(descend)(const ROW *row, const size_t stride, const uint32_t n, uint32_t *at)
+static void NAME(walk_plain)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
-    uint32_t node[FEW_LANES], moved, q;
-    for (q = 0; q < n; q++) node[q] = at[q];
-    do {
-        moved = 0;
-        for (q = 0; q < n; q++) node[q] = NAME(next_node)(node[q], row + q * stride, &moved);
-    } while (moved);
-    for (q = 0; q < n; q++) at[q] = node[q];
-}
-
-/* Few rows: many trees at once. */
-static void NAME(walk_few)(const ROW *rows, size_t n_rows, uint32_t first, uint32_t last, double *out)
-{
-    uint32_t at[FEW_LANES], t, q;
+    uint32_t t;
     size_t i;
     for (i = 0; i < n_rows; i++) {
-        for (t = first; t < last; t += FEW_LANES) {
-            for (q = 0; q < FEW_LANES; q++) at[q] = TREE_START[t + q < last ? t + q : last - 1];
-            NAME(descend)(rows + i * N_FEATURES, 0, FEW_LANES, at);
-            for (q = 0; q < FEW_LANES && t + q < last; q++) {
-                add_values(t + q, NODE_ITEM(NODES[at[q]]), out + i * N_OUTPUTS);
+        for (t = run->first_tree; t < run->last_tree; t++) {
+            add_values(t, NAME(find_item)(t, rows + i * N_FEATURES), out + i * N_OUTPUTS);
+        }
+    }
+}
+#endif
+
+/* -- the packed walk: keys in place of values ------------------------------------------------------------------------ */
+
+#if HAS_PACKED
+/* Write the keys of n values of a pair's first column. */
+INLINE void NAME(make_keys)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *key)
+{
+    uint32_t q;
+#if HAS_SETS
+    if (pair->set >= 0) {
+        for (q = 0; q < n; q++) key[q] = !is_in_set((uint32_t)pair->set, x[q]);
+        return;
+    }
+#endif
+#if KEYS_ARE_BITS
+    for (q = 0; q < n; q++) key[q] = bits_of(x[q]);
+#else
+    for (q = 0; q < n; q++) key[q] = 0;
+    NAME(search)(PAIR_CUTS + pair->first_cut, pair->n_cuts, x, n, key);
+#endif
+}
+
+/* Write the keys of some rows, column by column, `LANES` rows at a time or one; returns whether a value is missing: it has a key
+ * above all others then, and below all others in its pair's second column. */
+INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_rows, const uint32_t n_lanes, uint32_t *keys)
+{
+    uint32_t p, i, q, is_missing = 0, key[LANES];
+    VALUE x[LANES];
+    for (p = 0; p < run->n_pairs; p++) {
+        const pair_t *pair = PAIRS + run->first_pair + p;
+        uint32_t *column = keys + (size_t)(p << run->is_doubled) * WALK_BLOCK;
+        for (i = 0; i < n_rows; i += n_lanes) {
+            for (q = 0; q < n_lanes; q++) {
+                x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + pair->feature];
+            }
+            NAME(make_keys)(pair, x, n_lanes, key);
+            for (q = 0; q < n_lanes; q++) {
+                const uint32_t is_nan = x[q] != x[q];
+                column[i + q] = key[q] | all_bits(is_nan);
+                is_missing |= is_nan;
             }
         }
     }
+    for (i = 0; i < n_rows; i++) keys[(size_t)(run->n_pairs << run->is_doubled) * WALK_BLOCK + i] = 0;
+    return is_missing;
 }
 
-/* Many rows: eight rows at once, all of them through a tree before the next tree. */
-static void NAME(walk_many)(const ROW *rows, size_t n_rows, uint32_t first, uint32_t last, double *out)
+/* What cuts a column's place out of a node: where no value is missing, both columns of a pair are the first one. */
+INLINE uint32_t NAME(column_mask)(const run_t *run, uint32_t is_missing)
 {
-    const size_t whole = n_rows - n_rows % LANES;
-    uint32_t at[LANES], t, q;
-    size_t i;
-    for (t = first; t < last; t++) {
-        for (i = 0; i < whole; i += LANES) {
-            for (q = 0; q < LANES; q++) at[q] = TREE_START[t];
-            NAME(descend)(rows + i * N_FEATURES, N_FEATURES, LANES, at);
-            for (q = 0; q < LANES; q++) add_values(t, NODE_ITEM(NODES[at[q]]), out + (i + q) * N_OUTPUTS);
+    const uint32_t mask = ((uint32_t)1 << run->column_bits) - 1;
+    return run->is_doubled && !is_missing ? mask & ~(uint32_t)WALK_BLOCK : mask;
+}
+
+/* Few rows: eight trees at once. */
+static void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+{
+    ALIGNED uint32_t keys[KEYS_OF_BLOCK];
+    uint64_t places[WALK_LANES];
+    const record_t *trees[WALK_LANES];
+    uint32_t t, q;
+    for (; n_rows > 0; n_rows--) {
+        const uint32_t is_missing = NAME(find_keys)(run, rows, 1, 1, keys);
+        const uint32_t mask = NAME(column_mask)(run, is_missing);
+        if (is_missing) copy_below(run, 1, keys);
+        for (t = run->first_tree; t < run->last_tree; t += WALK_LANES) {
+            const uint32_t n = run->last_tree - t < WALK_LANES ? run->last_tree - t : WALK_LANES;
+            for (q = 0; q < WALK_LANES; q++) {
+                trees[q] = RECORDS + TREE_START[t + (q < n ? q : 0)];
+                places[q] = 0;
+            }
+            LEVEL_NAME(walk)(trees, 1, keys, 0, mask, run->column_bits, places);
+            for (q = 0; q < n; q++) add_values(t + q, (uint32_t)trees[q][places[q]], out);
+        }
+        rows += N_FEATURES;
+        out += N_OUTPUTS;
+    }
+}
+
+/* The trees for as many rows as have room for their keys: a tree is loaded once for all of them. */
+static void NAME(walk_chunk)(const run_t *run, const ROW *rows, uint32_t n_rows, uint32_t *keys, double *out)
+{
+    const size_t of_block = (size_t)((run->n_pairs << run->is_doubled) + 1) * WALK_BLOCK;
+    ALIGNED uint32_t item[WALK_BLOCK];
+    uint32_t i, q, t, is_missing = 0, mask;
+    for (i = 0; i < n_rows; i += WALK_BLOCK) {
+        uint32_t *block = keys + i / WALK_BLOCK * of_block;
+        const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
+        if (n < WALK_BLOCK) memset(block, 0, of_block * sizeof *block);
+        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, LANES, block);
+    }
+    for (i = 0; is_missing && i < n_rows; i += WALK_BLOCK) copy_below(run, WALK_BLOCK, keys + i / WALK_BLOCK * of_block);
+    mask = NAME(column_mask)(run, is_missing);
+    for (t = run->first_tree; t < run->last_tree; t++) {
+        for (i = 0; i < n_rows; i += WALK_BLOCK) {
+            const uint32_t *block = keys + i / WALK_BLOCK * of_block;
+            const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
+            if (N_LEVELS[t]) {
+                const record_t *tree = (is_missing ? COMPLETE : COMPLETE_WHOLE) + COMPLETE_START[t];
+                LEVEL_NAME(descend_block)(tree, N_LEVELS[t], block, item);
+            } else LEVEL_NAME(walk_block)(t, block, mask, run->column_bits, item);
+            for (q = 0; q < n; q++) add_values(t, item[q], out + (i + q) * (size_t)N_OUTPUTS);
         }
     }
-    NAME(walk_few)(rows + whole * N_FEATURES, n_rows - whole, first, last, out + whole * N_OUTPUTS);
 }
+
+static void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+{
+    ALIGNED uint32_t keys[MOST_KEYS];
+    const size_t of_block = (size_t)((run->n_pairs << run->is_doubled) + 1) * WALK_BLOCK;
+    const size_t n_blocks = MOST_KEYS / of_block < MOST_BLOCKS ? MOST_KEYS / of_block : MOST_BLOCKS;
+    size_t n;
+    for (; n_rows > 0; n_rows -= n) {
+        n = n_rows < n_blocks * WALK_BLOCK ? n_rows : n_blocks * WALK_BLOCK;
+        NAME(walk_chunk)(run, rows, (uint32_t)n, keys, out);
+        rows += n * N_FEATURES;
+        out += n * N_OUTPUTS;
+    }
+}
+#endif
 
 /* -- bit vectors: all splits of a tree, for a block of rows ------------------------------------------------------- */
 
 #if HAS_BITS
-/* Add to `low` how many of the cuts lie below x, for LANES numbers: no step of one waits for another's. */
-INLINE void NAME(search)(const VALUE *cuts, uint32_t n_cuts, const VALUE *x, uint32_t *low)
-{
-    uint32_t half, q;
-    for (half = n_cuts >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < LANES; q++) low[q] += half & all_bits(cuts[low[q] + half - 1] < x[q]);
-    }
-}
-
 /* Write the ranks of the rows in each column of a run: how many of the column's thresholds lie below. */
 INLINE void NAME(rank_rows)(const run_t *run, const ROW *rows, uint32_t n_rows, int16_t *ranks)
 {
@@ -89,7 +181,7 @@ INLINE void NAME(rank_rows)(const run_t *run, const ROW *rows, uint32_t n_rows, 
                 x[q] = (VALUE)of_column[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES];
                 low[q] = 0;
             }
-            NAME(search)(CUTS + column->first_cut, column->n_cuts, x, low);
+            NAME(search)(CUTS + column->first_cut, column->n_cuts, x, LANES, low);
 #if HAS_SETS
             if (column->set >= 0) {
                 for (q = 0; q < LANES; q++) low[q] = !is_in_set((uint32_t)column->set, x[q]);
@@ -134,29 +226,29 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
         out += n * (size_t)N_OUTPUTS;
         n_rows -= n;
     }
-    if (run->fewest_rows > 0) {
-        NAME(walk_few)(rows, n_rows, run->first_tree, run->last_tree, out);
+#endif
+#if HAS_PACKED
+    if (run->column_bits > 0) {
+        if (n_rows < FEWEST_WALKED) NAME(walk_few)(run, rows, n_rows, out);
+        else NAME(walk_many)(run, rows, n_rows, out);
         return;
     }
 #endif
-    NAME(walk_many)(rows, n_rows, run->first_tree, run->last_tree, out);
+#if HAS_PLAIN
+    NAME(walk_plain)(run, rows, n_rows, out);
+#endif
 }
 
 /* Write the margins of some rows. */
 static void NAME(margins)(const ROW *rows, size_t n_rows, double *out)
 {
-    size_t i, k, n;
+    size_t i, k;
     uint32_t r;
-    for (; n_rows > 0; n_rows -= n) {
-        n = n_rows < WALK_BLOCK ? n_rows : WALK_BLOCK;
-        for (i = 0; i < n; i++) {
-            for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = BIAS_LAST ? 0 : BIAS[k];
-        }
-        for (r = 0; r < N_RUNS; r++) NAME(add_run)(RUNS + r, rows, n, out);
-        for (i = 0; i < n; i++) {
-            for (k = 0; k < N_OUTPUTS; k++) finish(out + i * N_OUTPUTS + k, k);
-        }
-        rows += n * N_FEATURES;
-        out += n * N_OUTPUTS;
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = BIAS_LAST ? 0 : BIAS[k];
+    }
+    for (r = 0; r < N_RUNS; r++) NAME(add_run)(RUNS + r, rows, n_rows, out);
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) finish(out + i * N_OUTPUTS + k, k);
     }
 }
