@@ -21,7 +21,7 @@ from test_writer_c import draw_forests, small_forest
 from ensemble_compress.errors import ToolchainError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
-from ensemble_compress.writers import export_forest, library_tables, shared_library
+from ensemble_compress.writers import export_forest, library_bits, shared_library
 from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
 from ensemble_compress.writers.standalone import Model
@@ -99,17 +99,10 @@ def test_runs_of_small_trees_are_bit_vectors_and_the_others_are_walked(mixed: Fo
 def test_the_rows_from_which_bit_vectors_pay_fit_their_field(
     monkeypatch: pytest.MonkeyPatch, mixed: Forest, step: float
 ) -> None:
-    monkeypatch.setattr(library_tables, "STEP_NS", step)
-    monkeypatch.setattr(library_tables, "RANK_NS", 0.0)
+    monkeypatch.setattr(library_bits, "STEP_NS", step)
+    monkeypatch.setattr(library_bits, "RANK_NS", 0.0)
     runs = LibraryTables.of(mixed).arrays["RUNS"][1]
     assert runs["fewest_rows"].tolist() == [2**31, 0, 0, 0, 2**31]
-
-
-def test_nodes_take_eight_bytes_where_floats_suffice_and_sixteen_elsewhere(mixed: Forest) -> None:
-    assert LibraryTables.of(mixed).arrays["NODES"][1].itemsize == 8
-    parts = {field.name: getattr(mixed, field.name) for field in fields(Forest)}
-    doubles = Forest(**parts | {"x_dtype": "float64"})
-    assert LibraryTables.of(doubles).arrays["NODES"][1].itemsize == 16
 
 
 @pytest.mark.usefixtures("quickly")

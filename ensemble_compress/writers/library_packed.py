@@ -1,7 +1,8 @@
 """The packed walk in the tables of the shared library: the arrays of `engines.packed_layout`, of all runs, in C's order.
 
-Where no missing value goes left in a run, its second columns are never read, and its nodes are made to name the first ones
-side by side: a block of keys takes half the room then.
+A block of keys is laid out anew: the first columns of all pairs lie side by side, the one that leaves read behind them, and the
+second columns begin at a power of two. Where no value is missing, the bit of this power is cut off each node's
+column, and a block of keys takes half the room.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import packed_layout
 from ensemble_compress.engines.packed_layout import BLOCK, Packed
 
-MOST_COLUMNS = 1024
-"""The keys of a block of rows lie on the stack: 128 kB of it."""
+MOST_COLUMNS = 2048
+"""The keys of a block of rows lie on the stack: 256 kB of it."""
 
 PAIR = np.dtype(
     [("first_cut", "u4"), ("n_cuts", "u4"), ("feature", "u4"), ("set", "i4"), ("has_below", "u4")]
 )
+RECORD = np.dtype([("key", "u4"), ("next", "u4")])
 UPPER = np.dtype([("at", "u4"), ("key", "u4"), ("mask", "u4")])
 Table = tuple[str, NDArray[Any]]
 
@@ -32,12 +34,9 @@ class PackedRun:
     ----------
     packed : Packed
         Its layout.
-    is_doubled : bool
-        Whether every pair has two columns.
     """
 
     packed: Packed
-    is_doubled: bool
 
     @classmethod
     def of(cls, arrays: Sequence[Any], x_dtype: str) -> "PackedRun | None":
@@ -52,34 +51,57 @@ class PackedRun:
         """
         nodes, sets, tree_start, tree_output, values = arrays
         packed = packed_layout.lay_out(nodes, sets, tree_start, tree_output, values, x_dtype)
-        if packed is None:
-            return None
-        run = cls(packed, bool(packed.columns.has_below.any()))
-        return run if run.n_columns <= MOST_COLUMNS else None
+        run = None if packed is None else cls(packed)
+        return run if run is not None and run.n_columns <= MOST_COLUMNS else None
 
     @property
     def n_pairs(self) -> int:
         return len(self.packed.columns.feature)
 
     @property
+    def second(self) -> int:
+        """The first of the second columns; 0 where none is ever read."""
+        return 1 << self.n_pairs.bit_length() if self.packed.columns.has_below.any() else 0
+
+    @property
     def n_columns(self) -> int:
-        """Columns of a block of keys; the last one is for leaves."""
-        return (self.n_pairs << self.is_doubled) + 1
+        """Columns of a block of keys."""
+        return self.n_pairs + (self.second or 1)
 
-    def places(self, at: NDArray[Any]) -> NDArray[Any]:
-        """Where columns begin in a block of keys."""
-        return at if self.is_doubled else at >> 1
+    @property
+    def column_bits(self) -> int:
+        """Bits of a node that say where a column begins in a block of keys."""
+        return int(BLOCK * self.n_columns - 1).bit_length()
 
-    def records(self, nodes: NDArray[np.int64], mask: int) -> NDArray[np.uint64]:
-        """Nodes as the C code reads them; `mask` says which bits of the upper half name the column."""
-        records = nodes.view(np.uint64)
-        if self.is_doubled:
-            return records
-        column = np.uint64(mask << 32)
-        return records & ~column | (records & column) >> np.uint64(1) & column
+    def fits(self, column_bits: int) -> bool:
+        """Whether a node has room for so many bits of a column, and the place of a child above them."""
+        return column_bits + int(np.diff(self.packed.tree_start).max(initial=1)).bit_length() <= 32
+
+    def places(self, at: NDArray[Any]) -> NDArray[np.uint32]:
+        """Where columns begin in a block of keys, that began elsewhere in the engine's."""
+        pair, is_second = np.divmod(at // BLOCK, 2)
+        return (BLOCK * (pair + is_second * self.second)).astype(np.uint32)
+
+    def records(self, column_bits: int) -> NDArray[Any]:
+        """The nodes."""
+        packed = self.packed
+        upper = packed.record.view(np.uint64) >> np.uint64(32)
+        column, child = upper & np.uint64(packed.column_mask), upper >> np.uint64(packed.child_shift)
+        records = np.empty(len(upper), RECORD)
+        records["key"] = packed.record & 0xFFFFFFFF
+        records["next"] = self.places(column.astype(np.int64)) | child.astype(np.uint32) << np.uint32(column_bits)
+        return records
+
+    def complete(self, nodes: NDArray[np.int64]) -> NDArray[Any]:
+        """The nodes of complete trees; what a leaf has for a column is never read."""
+        records = np.empty(len(nodes), RECORD)
+        records["key"], records["next"] = nodes & 0xFFFFFFFF, self.places(nodes.view(np.uint64) >> np.uint64(32))
+        return records
 
 
-def tables(runs: Sequence[PackedRun | None], n_trees: Sequence[int]) -> dict[str, Table]:
+def tables(
+    runs: Sequence[PackedRun | None], n_trees: Sequence[int], column_bits: int
+) -> dict[str, Table]:
     """The arrays that the packed walk reads, by their C macro with the C type of an element.
 
     Parameters
@@ -88,11 +110,10 @@ def tables(runs: Sequence[PackedRun | None], n_trees: Sequence[int]) -> dict[str
         The layout of each run; None where it is not walked so.
     n_trees : sequence of int
         The number of trees of each run.
+    column_bits : int
+        Bits of every node that say where its column begins.
     """
     found = [run for run in runs if run is not None]
-    whole = [run.records(run.packed.complete_whole, 0xFFFFFFFF) for run in found]
-    complete = [run.records(run.packed.complete, 0xFFFFFFFF) if run.is_doubled else None for run in found]
-    are_one = all(nodes is None for nodes in complete)
     first_cut = _starts([len(run.packed.columns.cuts) for run in found])
     of_trees = [_of_trees(run, n) for run, n in zip(runs, n_trees, strict=True)]
     n_tests, depth, complete_size, entry = (
@@ -101,17 +122,16 @@ def tables(runs: Sequence[PackedRun | None], n_trees: Sequence[int]) -> dict[str
     arrays = {
         "PAIRS": ("pair_t", _joined(PAIR, [_pairs(run, at) for run, at in zip(found, first_cut, strict=True)])),
         "PAIR_CUTS": ("VALUE", _joined(np.dtype("f8"), [run.packed.columns.cuts for run in found])),
-        "RECORDS": ("record_t", _joined(np.dtype("u8"), [run.records(run.packed.record, run.packed.column_mask) for run in found])),
+        "RECORDS": ("record_t", _joined(RECORD, [run.records(column_bits) for run in found])),
         "UPPER": ("upper_t", _joined(UPPER, [_upper(run) for run in found])),
         "UPPER_START": ("uint32_t", np.append(0, np.cumsum(n_tests)).astype(np.uint32)),
         "ENTRIES": ("uint32_t", entry.astype(np.uint32)),
         "N_LEVELS": ("uint32_t", depth.astype(np.uint32)),
         "COMPLETE_START": ("uint32_t", _starts(complete_size).astype(np.uint32)),
-        "COMPLETE_WHOLE": ("record_t", _joined(np.dtype("u8"), whole)),
+        "COMPLETE_WHOLE": ("record_t", _joined(RECORD, [run.complete(run.packed.complete_whole) for run in found])),
     }  # fmt: skip
-    if not are_one:
-        both = [one if two is None else two for one, two in zip(whole, complete, strict=True)]
-        arrays["COMPLETE"] = "record_t", _joined(np.dtype("u8"), both)
+    if any(run.second for run in found):
+        arrays["COMPLETE"] = "record_t", _joined(RECORD, [run.complete(run.packed.complete) for run in found])
     return arrays
 
 

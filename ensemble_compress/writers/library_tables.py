@@ -7,7 +7,7 @@ have, for they test too many features, are there as plain nodes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,7 @@ FEWEST_TREES = 8
 
 RUN = np.dtype(
     [(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")]
-    + [(name, "u4") for name in ("first_pair", "n_pairs", "is_doubled", "column_bits")]
+    + [(name, "u4") for name in ("first_pair", "n_pairs", "second", "is_packed")]
 )
 NODE = np.dtype([("threshold", "f8"), *((name, "u4") for name in ("item", "offset", "feature", "flags"))])
 
@@ -56,13 +56,16 @@ class LibraryTables:
         number, sum_type = (
             {"float32": "float", "float64": "double"}[t] for t in (forest.x_dtype, str(forest.values.dtype))
         )
-        parts = list(_parts(forest))
+        parts, column_bits = _alike(list(_parts(forest)))
         runs, bits = _runs(forest, parts), library_bits.tables(
             forest, [(part.n_trees, part.bits) for part in parts]
         )
         nodes, tree_start = _nodes(forest, parts)
         numbers = {"VALUE": number, "SUM": sum_type, **_shape(forest), **_engines(parts, runs)}
-        packed = library_packed.tables([part.packed for part in parts], [part.n_trees for part in parts])
+        numbers["COLUMN_BITS"] = str(column_bits)
+        packed = library_packed.tables(
+            [part.packed for part in parts], [part.n_trees for part in parts], column_bits
+        )
         arrays = {
             "RUNS": ("run_t", runs),
             "NODES": ("node_t", nodes),
@@ -127,6 +130,13 @@ def _fitting(forest: Forest, first: int, last: int, is_small: bool) -> Iterator[
     yield from _fitting(forest, middle, last, is_small)
 
 
+def _alike(parts: list[Part]) -> tuple[list[Part], int]:
+    """(the runs, bits of a column in every packed node): a run that has no room for as many as the others need is not packed."""
+    column_bits = max((part.packed.column_bits for part in parts if part.packed is not None), default=1)
+    fit = [part.packed is None or part.packed.fits(column_bits) for part in parts]
+    return [p if ok else replace(p, packed=None) for p, ok in zip(parts, fit, strict=True)], column_bits
+
+
 def _arrays(forest: Forest, first: int, last: int) -> Sequence[Any]:
     """Nodes, category sets, starts and outputs of trees, and values, of the trees from `first` to `last`."""
     start, stop = forest.tree_start[first], forest.tree_start[last]
@@ -149,8 +159,7 @@ def _runs(forest: Forest, parts: list[Part]) -> NDArray[Any]:
             n_columns += int(run["n_columns"])
         if part.packed is not None:
             run["first_pair"], run["n_pairs"] = n_pairs, part.packed.n_pairs
-            run["is_doubled"] = part.packed.is_doubled
-            run["column_bits"] = part.packed.packed.child_shift
+            run["second"], run["is_packed"] = part.packed.second, 1
             n_pairs += part.packed.n_pairs
     return runs
 

@@ -3,31 +3,24 @@
 
 typedef uint32_t NAME(words) __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
-/* The place after this one, for a row's keys. A leaf is its own left child and reads a key of zero: it never moves on. */
-INLINE uint64_t NAME(step)(const record_t *tree, uint64_t place, const uint32_t *keys, uint64_t mask, uint32_t shift)
+/* Go down from the places of WALK_LANES lanes until none moves; lane q walks trees[q * of_tree] with the keys behind
+ * keys + q * of_row. A leaf is its own left child and reads a key of zero: it never moves on. */
+INLINE void NAME(walk)(const record_t *const *trees, const uint32_t of_tree, const uint32_t *keys, const uint32_t of_row, size_t mask, size_t *places)
 {
-    const record_t node = tree[place];
-    const uint64_t upper = node >> 32;
-    return (upper >> shift) + ((uint32_t)node < keys[upper & mask]);
-}
-
-/* Go down from the places of WALK_LANES lanes until none moves; lane q walks tree[q * of_tree] with the keys behind
- * keys + q * of_row. */
-INLINE void NAME(walk)(const record_t *const *trees, uint32_t of_tree, const uint32_t *keys, uint32_t of_row, uint64_t mask, uint32_t shift, uint64_t *places)
-{
-    uint64_t place[WALK_LANES], moved;
-    uint32_t q;
-    for (q = 0; q < WALK_LANES; q++) place[q] = places[q];
+    size_t p0 = places[0], p1 = places[1], p2 = places[2], p3 = places[3], moved;
+    size_t p4 = places[4], p5 = places[5], p6 = places[6], p7 = places[7];
     do {
+#define STEP(q) p##q = next_place(trees[q * of_tree], p##q, keys, q * of_row, mask);
+        EACH_LANE(STEP)
+#undef STEP
         moved = 0;
-        for (q = 0; q < WALK_LANES; q++) place[q] = NAME(step)(trees[q * of_tree], place[q], keys + q * of_row, mask, shift);
-        for (q = 0; q < WALK_LANES; q++) {
-            const uint64_t next = NAME(step)(trees[q * of_tree], place[q], keys + q * of_row, mask, shift);
-            moved += next - place[q];
-            place[q] = next;
-        }
+#define STEP(q) { const size_t old = p##q; p##q = next_place(trees[q * of_tree], old, keys, q * of_row, mask); moved += p##q - old; }
+        EACH_LANE(STEP)
+#undef STEP
     } while (moved);
-    for (q = 0; q < WALK_LANES; q++) places[q] = place[q];
+#define KEEP(q) places[q] = p##q;
+    EACH_LANE(KEEP)
+#undef KEEP
 }
 
 /* Try the uppermost splits of a tree on a block of rows: each row's lowest bit that is left says where its walk begins. */
@@ -48,35 +41,31 @@ INLINE void NAME(find_entries)(uint32_t tree, const uint32_t *keys, uint32_t mas
 }
 
 /* Write the rows of values of a block's leaves in a tree. */
-static void NAME(walk_block)(uint32_t tree, const uint32_t *keys, uint32_t mask, uint32_t shift, uint32_t *item)
+static void NAME(walk_block)(uint32_t tree, const uint32_t *keys, uint32_t mask, uint32_t *item)
 {
     const record_t *first = RECORDS + TREE_START[tree];
     const uint32_t *entries = ENTRIES + tree * (size_t)N_ENTRIES;
     ALIGNED uint32_t left[WALK_BLOCK];
-    uint64_t places[WALK_LANES];
+    size_t places[WALK_LANES];
     uint32_t i, q;
     NAME(find_entries)(tree, keys, mask, left);
     for (i = 0; i < WALK_BLOCK; i += WALK_LANES) {
         for (q = 0; q < WALK_LANES; q++) places[q] = entries[__builtin_ctz(left[i + q])];
-        NAME(walk)(&first, 0, keys + i, 1, mask, shift, places);
-        for (q = 0; q < WALK_LANES; q++) item[i + q] = (uint32_t)first[places[q]];
+        NAME(walk)(&first, 0, keys + i, 1, mask, places);
+        for (q = 0; q < WALK_LANES; q++) item[i + q] = first[places[q]].key;
     }
 }
 
 /* The same in a complete tree: the children of place i are 2 i + 1 and 2 i + 2, and a row takes as many steps as it has levels. */
 static void NAME(descend_block)(const record_t *tree, uint32_t n_levels, const uint32_t *keys, uint32_t *item)
 {
-    const uint32_t *halves = (const uint32_t *)(const void *)tree;
+    size_t place[COMPLETE_LANES];
     uint32_t i, q, level;
     for (i = 0; i < WALK_BLOCK; i += COMPLETE_LANES) {
-        uint64_t place[COMPLETE_LANES];
         for (q = 0; q < COMPLETE_LANES; q++) place[q] = 0;
         for (level = 0; level < n_levels; level++) {
-            for (q = 0; q < COMPLETE_LANES; q++) {
-                const uint64_t doubled = 2 * place[q];
-                place[q] = doubled + 1 + (halves[doubled] < (keys + i + q)[halves[doubled + 1]]);
-            }
+            for (q = 0; q < COMPLETE_LANES; q++) place[q] = next_in_complete(tree, place[q], keys + i, q);
         }
-        for (q = 0; q < COMPLETE_LANES; q++) item[i + q] = halves[2 * place[q]];
+        for (q = 0; q < COMPLETE_LANES; q++) item[i + q] = tree[place[q]].key;
     }
 }

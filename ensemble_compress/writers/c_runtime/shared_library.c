@@ -23,16 +23,16 @@ enum { LANES = 8, BLOCK = 64, CHUNK = 32, WALK_LANES = 8, COMPLETE_LANES = 16, W
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
-/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: packed ones with their columns' number of bits
- * in a node, others (0) one node after the other. The columns of `n_pairs` pairs are two each where that is `is_doubled`. */
+/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as packed nodes, or one after the other. Of each pair
+ * of columns the first ones come first, and then, from column `second` on (0: there are none), the second ones. */
 typedef struct {
-    uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows, first_pair, n_pairs, is_doubled, column_bits;
+    uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows, first_pair, n_pairs, second, is_packed;
 } run_t;
 typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set, missing; } column_t;
 typedef struct { uint32_t column; int16_t above; uint16_t mask; } test_t;
 typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set; uint32_t has_below; } pair_t;
 typedef struct { uint32_t at, key, mask; } upper_t;
-typedef uint64_t record_t; /* a packed node: its key, above it its column, above that its left child's place */
+typedef struct { uint32_t key, next; } record_t; /* next: its column in a block of keys, above that its left child's place */
 typedef struct { double threshold; uint32_t item, offset, feature, flags; } node_t; /* item: a leaf's values, or a set */
 
 #ifndef TABLES_ELSEWHERE
@@ -104,6 +104,39 @@ enum { MOST_KEYS = KEYS_OF_BLOCK > 98304 ? KEYS_OF_BLOCK : 98304 };
 enum { MOST_KEYS = KEYS_OF_BLOCK > 16384 ? KEYS_OF_BLOCK : 16384 };
 #endif
 
+#define EACH_LANE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+
+#if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && !defined(NO_ASSEMBLER)
+/* Compilers put a step together from more instructions, and keep fewer lanes in registers than there is room for. */
+#define next_place(tree, place, keys, row, mask) __extension__({ \
+    size_t next_, x_; \
+    __asm__("movl 4(%[nodes],%[at],8), %k[next]\n\tmovl %k[next], %k[x]\n\tandl %k[columns], %k[x]\n\t" \
+            "movl %c[lane](%[first],%q[x],4), %k[x]\n\tshrl %[shift], %k[next]\n\t" \
+            "cmpl %k[x], (%[nodes],%[at],8)\n\tadcl $0, %k[next]" \
+            : [next] "=&r"(next_), [x] "=&r"(x_) \
+            : [nodes] "r"(tree), [at] "r"(place), [first] "r"(keys), [columns] "r"(mask), [lane] "i"(4 * (row)), \
+              [shift] "i"(COLUMN_BITS) \
+            : "cc", "memory"); \
+    next_; })
+#else
+/* The place after this one, for the keys of a row of a block. */
+INLINE size_t next_place(const record_t *tree, size_t place, const uint32_t *keys, uint32_t row, size_t mask)
+{
+    const record_t node = tree[place];
+    return (node.next >> COLUMN_BITS) + (node.key < keys[(node.next & mask) + row]);
+}
+#endif
+INLINE size_t next_in_complete(const record_t *tree, size_t place, const uint32_t *keys, uint32_t row)
+{
+#if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && !defined(NO_ASSEMBLER)
+    size_t number = 2 * place + 1;
+    __asm__("cmpl %2, %1\n\tadc $0, %0" : "+r"(number) : "r"(tree[place].key), "m"(keys[(size_t)tree[place].next + row]) : "cc");
+    return number;
+#else
+    return 2 * place + 1 + (tree[place].key < keys[tree[place].next + row]);
+#endif
+}
+
 #if KEYS_ARE_BITS
 /* The bits of a float, the sign turned round, have the order of the numbers. Both zeros get one key. */
 INLINE uint32_t bits_of(float x)
@@ -119,11 +152,33 @@ INLINE uint32_t bits_of(float x)
 static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
 {
     uint32_t p, i;
-    for (p = 0; p < run->n_pairs && run->is_doubled; p++) {
-        uint32_t *above = keys + 2 * (size_t)p * WALK_BLOCK, *below = above + WALK_BLOCK;
+    for (p = 0; p < run->n_pairs; p++) {
+        const uint32_t *above = keys + (size_t)p * WALK_BLOCK;
+        uint32_t *below = keys + (size_t)(run->second + p) * WALK_BLOCK;
         if (!PAIRS[run->first_pair + p].has_below) continue;
         for (i = 0; i < n_rows; i++) below[i] = above[i] == 0xffffffffu ? 0 : above[i];
     }
+}
+
+/* How many keys a block of rows has. */
+INLINE size_t keys_of_block(const run_t *run, uint32_t is_missing)
+{
+    return (size_t)(run->n_pairs + (run->second && is_missing ? run->second : 1)) * WALK_BLOCK;
+}
+
+/* How many of the rows have room for their keys at once. */
+INLINE uint32_t rows_of_chunk(const run_t *run, size_t n_rows, uint32_t is_missing)
+{
+    const size_t n_blocks = MOST_KEYS / keys_of_block(run, is_missing);
+    const size_t most = (n_blocks < MOST_BLOCKS ? n_blocks : MOST_BLOCKS) * WALK_BLOCK;
+    return (uint32_t)(n_rows < most ? n_rows : most);
+}
+
+/* What cuts a column's place out of a node: where no value is missing, a pair's second column is its first one. */
+INLINE uint32_t column_mask(const run_t *run, uint32_t is_missing)
+{
+    const uint32_t mask = ((uint32_t)1 << COLUMN_BITS) - 1;
+    return is_missing ? mask : mask & ~(run->second * WALK_BLOCK);
 }
 #endif
 

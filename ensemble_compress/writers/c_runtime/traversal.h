@@ -74,7 +74,7 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
     VALUE x[LANES];
     for (p = 0; p < run->n_pairs; p++) {
         const pair_t *pair = PAIRS + run->first_pair + p;
-        uint32_t *column = keys + (size_t)(p << run->is_doubled) * WALK_BLOCK;
+        uint32_t *column = keys + (size_t)p * WALK_BLOCK;
         for (i = 0; i < n_rows; i += n_lanes) {
             for (q = 0; q < n_lanes; q++) {
                 x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + pair->feature];
@@ -87,27 +87,20 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
             }
         }
     }
-    for (i = 0; i < n_rows; i++) keys[(size_t)(run->n_pairs << run->is_doubled) * WALK_BLOCK + i] = 0;
+    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_pairs * WALK_BLOCK + i] = 0;
     return is_missing;
-}
-
-/* What cuts a column's place out of a node: where no value is missing, both columns of a pair are the first one. */
-INLINE uint32_t NAME(column_mask)(const run_t *run, uint32_t is_missing)
-{
-    const uint32_t mask = ((uint32_t)1 << run->column_bits) - 1;
-    return run->is_doubled && !is_missing ? mask & ~(uint32_t)WALK_BLOCK : mask;
 }
 
 /* Few rows: eight trees at once. */
 static void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
     ALIGNED uint32_t keys[KEYS_OF_BLOCK];
-    uint64_t places[WALK_LANES];
     const record_t *trees[WALK_LANES];
+    size_t places[WALK_LANES];
     uint32_t t, q;
     for (; n_rows > 0; n_rows--) {
         const uint32_t is_missing = NAME(find_keys)(run, rows, 1, 1, keys);
-        const uint32_t mask = NAME(column_mask)(run, is_missing);
+        const uint32_t mask = column_mask(run, is_missing);
         if (is_missing) copy_below(run, 1, keys);
         for (t = run->first_tree; t < run->last_tree; t += WALK_LANES) {
             const uint32_t n = run->last_tree - t < WALK_LANES ? run->last_tree - t : WALK_LANES;
@@ -115,28 +108,37 @@ static void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, dou
                 trees[q] = RECORDS + TREE_START[t + (q < n ? q : 0)];
                 places[q] = 0;
             }
-            LEVEL_NAME(walk)(trees, 1, keys, 0, mask, run->column_bits, places);
-            for (q = 0; q < n; q++) add_values(t + q, (uint32_t)trees[q][places[q]], out);
+            LEVEL_NAME(walk)(trees, 1, keys, 0, mask, places);
+            for (q = 0; q < n; q++) add_values(t + q, trees[q][places[q]].key, out);
         }
         rows += N_FEATURES;
         out += N_OUTPUTS;
     }
 }
 
-/* The trees for as many rows as have room for their keys: a tree is loaded once for all of them. */
-static void NAME(walk_chunk)(const run_t *run, const ROW *rows, uint32_t n_rows, uint32_t *keys, double *out)
+/* Write the keys of a chunk of rows, block after block; returns whether a value is missing, and stops there where that takes second
+ * columns and there is no room for them: `may_miss` says whether there is. */
+static uint32_t NAME(find_keys_of_chunk)(const run_t *run, const ROW *rows, uint32_t n_rows, uint32_t may_miss, uint32_t *keys)
 {
-    const size_t of_block = (size_t)((run->n_pairs << run->is_doubled) + 1) * WALK_BLOCK;
-    ALIGNED uint32_t item[WALK_BLOCK];
-    uint32_t i, q, t, is_missing = 0, mask;
-    for (i = 0; i < n_rows; i += WALK_BLOCK) {
-        uint32_t *block = keys + i / WALK_BLOCK * of_block;
+    const size_t of_block = keys_of_block(run, may_miss);
+    uint32_t i, is_missing = 0;
+    for (i = 0; i < n_rows && !(is_missing && run->second && !may_miss); i += WALK_BLOCK) {
         const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
-        if (n < WALK_BLOCK) memset(block, 0, of_block * sizeof *block);
-        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, LANES, block);
+        if (n < WALK_BLOCK) memset(keys, 0, of_block * sizeof *keys);
+        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, LANES, keys);
+        if (may_miss) copy_below(run, n, keys);
+        keys += of_block;
     }
-    for (i = 0; is_missing && i < n_rows; i += WALK_BLOCK) copy_below(run, WALK_BLOCK, keys + i / WALK_BLOCK * of_block);
-    mask = NAME(column_mask)(run, is_missing);
+    return is_missing;
+}
+
+/* All trees of a run for a chunk of rows: a tree is loaded once for all of them. */
+static void NAME(walk_chunk)(const run_t *run, uint32_t n_rows, uint32_t is_missing, const uint32_t *keys, double *out)
+{
+    const size_t of_block = keys_of_block(run, is_missing);
+    const uint32_t mask = column_mask(run, is_missing);
+    ALIGNED uint32_t item[WALK_BLOCK];
+    uint32_t i, q, t;
     for (t = run->first_tree; t < run->last_tree; t++) {
         for (i = 0; i < n_rows; i += WALK_BLOCK) {
             const uint32_t *block = keys + i / WALK_BLOCK * of_block;
@@ -144,23 +146,27 @@ static void NAME(walk_chunk)(const run_t *run, const ROW *rows, uint32_t n_rows,
             if (N_LEVELS[t]) {
                 const record_t *tree = (is_missing ? COMPLETE : COMPLETE_WHOLE) + COMPLETE_START[t];
                 LEVEL_NAME(descend_block)(tree, N_LEVELS[t], block, item);
-            } else LEVEL_NAME(walk_block)(t, block, mask, run->column_bits, item);
+            } else LEVEL_NAME(walk_block)(t, block, mask, item);
             for (q = 0; q < n; q++) add_values(t, item[q], out + (i + q) * (size_t)N_OUTPUTS);
         }
     }
 }
 
+/* As many rows at once as have room for their keys: fewer where values are missing. */
 static void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
     ALIGNED uint32_t keys[MOST_KEYS];
-    const size_t of_block = (size_t)((run->n_pairs << run->is_doubled) + 1) * WALK_BLOCK;
-    const size_t n_blocks = MOST_KEYS / of_block < MOST_BLOCKS ? MOST_KEYS / of_block : MOST_BLOCKS;
-    size_t n;
+    uint32_t n, is_missing;
     for (; n_rows > 0; n_rows -= n) {
-        n = n_rows < n_blocks * WALK_BLOCK ? n_rows : n_blocks * WALK_BLOCK;
-        NAME(walk_chunk)(run, rows, (uint32_t)n, keys, out);
-        rows += n * N_FEATURES;
-        out += n * N_OUTPUTS;
+        n = rows_of_chunk(run, n_rows, 0);
+        is_missing = NAME(find_keys_of_chunk)(run, rows, n, 0, keys);
+        if (is_missing && run->second) {
+            n = rows_of_chunk(run, n_rows, 1);
+            NAME(find_keys_of_chunk)(run, rows, n, 1, keys);
+        }
+        NAME(walk_chunk)(run, n, is_missing && run->second, keys, out);
+        rows += n * (size_t)N_FEATURES;
+        out += n * (size_t)N_OUTPUTS;
     }
 }
 #endif
@@ -228,7 +234,7 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
     }
 #endif
 #if HAS_PACKED
-    if (run->column_bits > 0) {
+    if (run->is_packed) {
         if (n_rows < FEWEST_WALKED) NAME(walk_few)(run, rows, n_rows, out);
         else NAME(walk_many)(run, rows, n_rows, out);
         return;
