@@ -5,9 +5,9 @@ row to the right clears the bits of its left subtree; when all splits have been 
 still set is the row's leaf. No step waits for the one before it, so a block of rows goes through a split at the full
 width of the processor's vectors.
 
-Everything is 16 bits wide, so that a vector holds many rows and nothing is ever widened. The bits of a tree are words of 16
+Everything is 8 bits wide, so that a vector holds many rows and nothing is ever widened. The bits of a tree are words of 8
 leaves, and a word tries only the splits that can clear some of its bits: for most splits that is one word. Values are
-compared by rank (`engines.columns`).
+compared by rank (`engines.columns`); the few features with more thresholds than there are ranks have several columns.
 
 Source: Lucchese et al., "QuickScorer", SIGIR 2015, section 3 (the bit vectors); Ye et al., "RapidScorer", KDD 2018,
 section 4 (a block of rows to a split). The vectors are written out as LLVM's own, which become AVX2, AVX-512 or NEON.
@@ -22,16 +22,15 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
-from ensemble_compress.engines.columns import Columns, copy_below, find_columns, find_keys
-from ensemble_compress.engines.steps import array_data
+from ensemble_compress.engines.columns import GROUP, Columns, copy_below, find_columns, find_keys
+from ensemble_compress.engines.steps import array_data, field_data
 
-BLOCK = 128
+BLOCK = 256
 FEW = 32
-"""So many rows or fewer are a block of their own width."""
+MOST_FEW = 64
+"""So many rows or fewer, when nothing more is left, go in blocks of `FEW`."""
 
-WORD = 16
-DE_BRUIJN = 0x09AF
-"""Shifted left by 0 to 15, its highest four bits (of 16) are all different: to hash a bit costs less than to count it."""
+WORD = 8
 
 CHUNK = 64
 """Trees whose leaves are found before they are added up."""
@@ -47,16 +46,16 @@ class BitVectors(NamedTuple):
     Attributes
     ----------
     columns : Columns
-        What the rows' keys are made of; the keys are int16 ranks.
+        What the rows' keys are made of; the keys are int8 ranks.
     word_start : ndarray of shape (n_trees + 1,) int32
         Where a tree's words begin.
     test_start : ndarray of shape (n_words + 1,) int32
         Where a word's tests begin.
     column, above, mask : ndarray of shape (n_tests,) int32
         A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`. The column is
-        its first rank's place in a block; the two others are there twice, in the lower and the upper 16 bits.
+        its first rank's place in a block; the two others are there four times, in each of the 8 bits.
     row : ndarray of shape (n_words * WORD,) int32
-        The row of `values` of each leaf. The leaf of a word's bit lies at the bit's hash, not at its number.
+        The row of `values` of each leaf, at the number of its bit.
     leaf_value : ndarray of shape (n_words * WORD,)
         The first value of each leaf.
     node : ndarray of shape (n_words * WORD,) int32
@@ -96,7 +95,7 @@ def lay_out(
     if n_leaves.max(initial=0) > MOST_LEAVES:
         return None
     splits = np.flatnonzero(~is_leaf)
-    found = find_columns(nodes, sets, splits, np.int16, MOST_PAIRS)
+    found = find_columns(nodes, sets, splits, np.int8, MOST_PAIRS)
     if found is None:
         return None
     columns, column, rank = found
@@ -116,8 +115,8 @@ def lay_out(
         word_start.astype(np.int32),
         np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
         column[split] * np.int32(BLOCK),
-        _twice((rank[split] + 1).astype(np.int16)),
-        _twice(mask),
+        _four_times((rank[split] + 1).astype(np.int8)),
+        _four_times(mask),
         row,
         np.ascontiguousarray(values[row, 0]) if len(values) else np.zeros(len(row), values.dtype),
         node,
@@ -126,29 +125,27 @@ def lay_out(
     )
 
 
-def _twice(numbers: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Each number in both halves of 32 bits."""
-    return np.repeat(numbers, 2).view(np.int32)
+def _four_times(numbers: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Each number in every 8 bits of 32."""
+    return np.repeat(numbers, 4).view(np.int32)
 
 
 def _places(n_leaves: NDArray[np.int64], word_start: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each leaf lies: 16 places a word, a leaf at the hash of its bit."""
+    """Where each leaf lies: a tree's leaves side by side, from its first word on."""
     first = np.repeat(np.append(0, np.cumsum(n_leaves))[:-1], n_leaves)
-    leaf = np.arange(n_leaves.sum()) - first
-    word = np.repeat(word_start[:-1], n_leaves) + leaf // WORD
-    return np.asarray(word * WORD + ((DE_BRUIJN << leaf % WORD & 0xFFFF) >> 12))
+    return np.repeat(word_start[:-1] * WORD, n_leaves) + np.arange(n_leaves.sum()) - first
 
 
 def _tests(
     begin: NDArray[np.int64], end: NDArray[np.int64], first_word: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int16]]:
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int8]]:
     """(split, word, mask) of every test: a split clears the leaves `begin` to `end`, which lie in one word or more."""
     found = []
     for k in range(MOST_LEAVES // WORD):
         low, high = np.clip(begin - WORD * k, 0, WORD), np.clip(end - WORD * k, 0, WORD)
         split = np.flatnonzero(high > low)
         cleared = (1 << high[split]) - (1 << low[split])
-        found.append((split, first_word[split] + k, (0xFFFF & ~cleared).astype(np.uint16).view(np.int16)))
+        found.append((split, first_word[split] + k, (0xFF & ~cleared).astype(np.uint8).view(np.int8)))
     split, word, mask = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return split, word, mask
 
@@ -156,104 +153,104 @@ def _tests(
 # -- kernel ------------------------------------------------------------------------------------------------------
 
 
-def _tests_on(n_lanes: int) -> Any:
-    """The intrinsic that tries tests on the first `n_lanes` rows of a block."""
-    short, index = ir.IntType(16), ir.IntType(32)
-    vector, pairs = ir.VectorType(short, n_lanes), ir.VectorType(index, n_lanes // 2)
+def _finder_for(n_lanes: int) -> Any:
+    """The intrinsic that finds the leaves of the first `n_lanes` rows of a block."""
+    byte, index, place = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+    vector, quads = ir.VectorType(byte, n_lanes), ir.VectorType(index, n_lanes // 4)
 
-    def splat(builder: Any, pair: Any) -> Any:
-        """Twice 16 bits in all lanes: one load, where 16 bits alone take a load and a shuffle."""
-        nothing = ir.Constant(pairs, ir.Undefined)
-        one = builder.insert_element(nothing, pair, ir.Constant(index, 0))
-        all_lanes = ir.Constant(pairs, [0] * (n_lanes // 2))
+    def splat(builder: Any, quad: Any) -> Any:
+        """Four times 8 bits in all lanes: one load, where 8 bits alone take a load and a shuffle."""
+        nothing = ir.Constant(quads, ir.Undefined)
+        one = builder.insert_element(nothing, quad, ir.Constant(index, 0))
+        all_lanes = ir.Constant(quads, [0] * (n_lanes // 4))
         return builder.bitcast(builder.shuffle_vector(one, nothing, all_lanes), vector)
 
     def constant(value: int) -> Any:
         return ir.Constant(vector, [value] * n_lanes)
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def try_tests(
-        typing_context: Any,
-        ranks: Any,
-        column: Any,
-        above: Any,
-        mask: Any,
-        start: Any,
-        stop: Any,
-        first: Any,
-        places: Any,
-    ) -> Any:
-        """Try the tests from `start` to `stop`, a word's; rows with a bit left get their leaf's place.
+    def numbers(builder: Any, array: Any, k: Any) -> tuple[Any, Any]:
+        """Elements k and k + 1."""
+        at = [builder.gep(array, [builder.add(k, ir.Constant(place, q))]) for q in (0, 1)]
+        return builder.sext(builder.load(at[0]), place), builder.sext(builder.load(at[1]), place)
 
-        `first` is, twice in 32 bits, the word's first place among those of its tree.
-        """
-        signature = types.void(ranks, column, above, mask, start, stop, first, places)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def find_places(typing_context: Any, plan: Any, ranks: Any, t: Any, places: Any) -> Any:
+        """Write to `places` where each row's leaf lies among those of tree t."""
+        signature = types.void(plan, ranks, t, places)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            ranks, column, above, mask, places = (
-                array_data(context, builder, signature, arguments, k) for k in (0, 1, 2, 3, 7)
+            ranks, places = (array_data(context, builder, signature, arguments, k) for k in (1, 3))
+            fields = field_data(context, builder, signature.args[0], arguments[0])
+            column, above, mask = fields("column"), fields("above"), fields("mask")
+            first, end = numbers(builder, fields("word_start"), arguments[2])
+            bits, kept, word = (cgutils.alloca_once(builder, vector) for _ in range(3))
+            zero, one = ir.Constant(place, 0), ir.Constant(place, 1)
+            builder.store(constant(0), kept)
+            builder.store(constant(0), word)
+            words = cgutils.for_range_slice(
+                builder, builder.sub(end, one), builder.sub(first, one), ir.Constant(place, -1), inc=False
             )
-            start, stop, first = arguments[4:7]
-            places = builder.bitcast(places, vector.as_pointer())
-            bits = cgutils.alloca_once(builder, vector)  # becomes registers
-            builder.store(constant(-1), bits)
-            with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (j, _):
-                at = builder.sext(builder.load(builder.gep(column, [j])), start.type)
-                of_column = builder.bitcast(builder.gep(ranks, [at]), vector.as_pointer())
-                bound, kept = (splat(builder, builder.load(builder.gep(pair, [j]))) for pair in (above, mask))
-                goes_left = builder.icmp_signed(">", bound, builder.load(of_column, align=2))
-                kept = builder.or_(builder.sext(goes_left, vector), kept)
-                builder.store(builder.and_(builder.load(bits), kept), bits)
-            left = builder.load(bits)
-            lowest = builder.and_(left, builder.sub(constant(0), left))
-            hashed = builder.lshr(builder.mul(lowest, constant(DE_BRUIJN)), constant(12))
-            found = builder.add(hashed, splat(builder, first))
-            has_bit = builder.icmp_signed("!=", left, constant(0))
-            known = builder.load(places, align=2)
-            builder.store(builder.select(has_bit, found, known), places, align=2)
+            with words as (w, _):
+                start, stop = numbers(builder, fields("test_start"), w)
+                builder.store(constant(-1), bits)
+                with cgutils.for_range_slice(builder, start, stop, one) as (j, _):
+                    at = builder.sext(builder.load(builder.gep(column, [j])), place)
+                    of_column = builder.bitcast(builder.gep(ranks, [at]), vector.as_pointer())
+                    bound, stays = (splat(builder, builder.load(builder.gep(quad, [j]))) for quad in (above, mask))
+                    goes_left = builder.icmp_signed(">", bound, builder.load(of_column, align=1))
+                    stays = builder.or_(builder.sext(goes_left, vector), stays)
+                    builder.store(builder.and_(builder.load(bits), stays), bits)
+                left = builder.load(bits)
+                has_bit = builder.icmp_signed("!=", left, constant(0))
+                number = builder.mul(builder.trunc(builder.sub(w, first), index), ir.Constant(index, 0x01010101 * WORD))
+                builder.store(builder.select(has_bit, left, builder.load(kept)), kept)
+                builder.store(builder.select(has_bit, splat(builder, number), builder.load(word)), word)
+            of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
+            count = cgutils.get_or_insert_function(builder.module, of_vectors, f"llvm.cttz.v{n_lanes}i8")
+            lowest = builder.call(count, [builder.load(kept), ir.Constant(ir.IntType(1), 1)])
+            found = builder.bitcast(places, vector.as_pointer())
+            builder.store(builder.add(lowest, builder.load(word)), found, align=1)
             return context.get_dummy_value()
 
         return signature, generate
 
-    return try_tests
+    return find_places
 
 
-_try_few, _try_block = _tests_on(FEW), _tests_on(BLOCK)
+_find_few, _find_block = _finder_for(FEW), _finder_for(BLOCK)
 
 
 @inlined
-def _find_places(
-    plan: Any, ranks: NDArray[np.int16], n_lanes: int, first: int, last: int, places: NDArray[np.uint16]
-) -> None:
+def _find_places(plan: Any, ranks: NDArray[np.int8], n_lanes: int, first: int, last: int, places: NDArray[np.uint8]) -> None:
     """Write to `places` where each row's leaf lies among those of its tree, for the trees from `first` to `last`."""
     for t in range(first, last):
-        first_word = plan.word_start[t]
-        for w in range(plan.word_start[t + 1] - 1, first_word - 1, -1):
-            start, stop = np.int64(plan.test_start[w]), np.int64(plan.test_start[w + 1])
-            begin, of_tree = np.int32((w - first_word) * WORD * 0x10001), places[t - first]
-            if n_lanes == FEW:
-                _try_few(ranks, plan.column, plan.above, plan.mask, start, stop, begin, of_tree)
-            else:
-                _try_block(ranks, plan.column, plan.above, plan.mask, start, stop, begin, of_tree)
+        if n_lanes == FEW:
+            _find_few(plan, ranks, t, places[t - first])
+        else:
+            _find_block(plan, ranks, t, places[t - first])
+
+
+@inlined
+def _find_ranks(plan: Any, X: NDArray[Any], first: int, stop: int, scratch: Any, ranks: NDArray[np.int8]) -> tuple[int, int]:
+    """Write the ranks of the block of rows that begins at `first`; returns how many rows it has, and its lanes."""
+    n_rows = min(BLOCK if stop - first > MOST_FEW else FEW, stop - first)
+    n_lanes = FEW if n_rows <= FEW else BLOCK
+    find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+    copy_below(plan.columns, n_rows, ranks)
+    return n_rows, n_lanes
 
 
 @kernel
 def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree, for the rows from `start` to `stop`."""
     n_trees, width, n_outputs = len(plan.tree_output), plan.values.shape[1], out.shape[1]
-    scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
-    few_scratch = np.zeros(FEW, np.float64), np.zeros(FEW, np.int32)
-    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
-    places = np.zeros((CHUNK, BLOCK), np.uint16)
+    scratch = np.zeros(GROUP, np.float64), np.zeros(GROUP, np.int32)
+    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int8)
+    places = np.zeros((CHUNK, BLOCK), np.uint8)
     sums = np.zeros((n_outputs, BLOCK), out.dtype)
-    for first in range(start, stop, BLOCK):
-        n_rows = min(BLOCK, stop - first)
-        n_lanes = FEW if n_rows <= FEW else BLOCK
-        if n_lanes == FEW:
-            find_keys(plan.columns, X, first, n_rows, few_scratch, ranks)
-        else:
-            find_keys(plan.columns, X, first, n_rows, scratch, ranks)
-        copy_below(plan.columns, n_rows, ranks)
+    first = start
+    while first < stop:
+        n_rows, n_lanes = _find_ranks(plan, X, first, stop, scratch, ranks)
         for i in range(n_rows):
             for k in range(n_outputs):
                 sums[k, i] = out[first + i, k]
@@ -273,24 +270,19 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
         for i in range(n_rows):
             for k in range(n_outputs):
                 out[first + i, k] = sums[k, i]
+        first += n_rows
 
 
 @kernel
 def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[np.int32]) -> None:
     """Write to `out[i, t]` the node where row i ends in tree t, for the rows from `start` to `stop`."""
     n_trees = len(plan.tree_output)
-    scratch = np.zeros(BLOCK, np.float64), np.zeros(BLOCK, np.int32)
-    few_scratch = np.zeros(FEW, np.float64), np.zeros(FEW, np.int32)
-    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int16)
-    places = np.zeros((CHUNK, BLOCK), np.uint16)
-    for first in range(start, stop, BLOCK):
-        n_rows = min(BLOCK, stop - first)
-        n_lanes = FEW if n_rows <= FEW else BLOCK
-        if n_lanes == FEW:
-            find_keys(plan.columns, X, first, n_rows, few_scratch, ranks)
-        else:
-            find_keys(plan.columns, X, first, n_rows, scratch, ranks)
-        copy_below(plan.columns, n_rows, ranks)
+    scratch = np.zeros(GROUP, np.float64), np.zeros(GROUP, np.int32)
+    ranks = np.zeros((2 * len(plan.columns.feature), BLOCK), np.int8)
+    places = np.zeros((CHUNK, BLOCK), np.uint8)
+    first = start
+    while first < stop:
+        n_rows, n_lanes = _find_ranks(plan, X, first, stop, scratch, ranks)
         for chunk in range(0, n_trees, CHUNK):
             last = min(chunk + CHUNK, n_trees)
             _find_places(plan, ranks, n_lanes, chunk, last, places)
@@ -298,3 +290,4 @@ def find_leaves(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
                 for t in range(chunk, last):
                     place = np.uint64(plan.word_start[t] * WORD) + np.uint64(places[t - chunk, i])
                     out[first + i, t] = plan.node[place]
+        first += n_rows

@@ -5,24 +5,35 @@ values. The key also settles what is no matter of order. A test of categories co
 values are above all others in one column of a feature and below all others in a second one, which is equal to the first
 where nothing is missing; a split reads the column that sends missing values to its side.
 
-There are two kinds of keys. A *rank* is the number of the model's own thresholds of the column that lie below the value,
-found by a binary search; it is small, and good for values of any type. The *bits* of a float32, with the sign turned
-round, have the order of the numbers already and cost no search.
+There are two kinds of keys. A *rank* is the number of the model's own thresholds of the column that lie below the value; it
+is small, and good for values of any type. The *bits* of a float32, with the sign turned round, have the order of the
+numbers already and cost no search.
+
+Where a rank is searched for, a table says first: the thresholds' span is parted into buckets of one width, and a value's
+bucket, which a subtraction and a product give, leaves only the thresholds of the same bucket to compare with.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined
 from ensemble_compress.engines.walk import is_in_set
 
-BELOW_ALL = 0
-"""The key of a missing value that goes left; no split's key is below it."""
+GROUP = 64
+"""Rows whose keys are found together: their values stay in the nearest cache while one column after the other is read."""
+
+SEARCHES = 16
+"""Searches for a rank that go on side by side."""
+
+MOST_BUCKETS = 4096
+TRIMS = (0, 32, 8)
+"""One in so many thresholds at either end may lie outside the buckets' span (0: none), where that makes searches shorter."""
 
 
 class Columns(NamedTuple):
@@ -34,11 +45,18 @@ class Columns(NamedTuple):
         A feature, and a set of categories or -1.
     has_below : ndarray of shape (n_pairs,) uint8
         Whether any split reads the second column.
-    above_all : ndarray of shape (1,)
-        The key of a missing value in a first column, in the dtype of the keys.
+    ends : ndarray of shape (2,)
+        The key of a missing value in a second column, below all others, and in a first one, above all others; in the dtype of
+        the keys.
     cuts, cut_start : ndarray
         The thresholds of a pair, sorted, in `cuts[cut_start[p] : cut_start[p + 1]]`, filled up with infinities to a
         power of two; no cuts where keys are bits.
+    origin, scale : ndarray of shape (n_pairs,) float64
+        A value's bucket is the whole part of `(value - origin) * scale`, or the nearest that there is.
+    bucket_low, bucket_start : ndarray of int32
+        The place in `cuts` where the search begins for a bucket of a pair, in `bucket_low[bucket_start[p] : bucket_start[p + 1]]`.
+    n_steps : ndarray of shape (n_pairs,) int32
+        The steps of a search.
     set_start, set_words : ndarray
         The sets of categories.
     """
@@ -46,9 +64,14 @@ class Columns(NamedTuple):
     feature: NDArray[np.int32]
     category_set: NDArray[np.int32]
     has_below: NDArray[np.uint8]
-    above_all: NDArray[Any]
+    ends: NDArray[Any]
     cuts: NDArray[Any]
     cut_start: NDArray[np.int32]
+    origin: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    bucket_low: NDArray[np.int32]
+    bucket_start: NDArray[np.int32]
+    n_steps: NDArray[np.int32]
     set_start: NDArray[np.int32]
     set_words: NDArray[np.uint32]
 
@@ -60,7 +83,9 @@ Found = tuple[Columns, NDArray[np.int32], NDArray[Any]]
 def find_columns(
     nodes: Any, sets: Any, splits: NDArray[np.intp], dtype: Any, most_pairs: int
 ) -> Found | None:
-    """The columns of ranks that `splits` need; None if there are too many columns or cuts.
+    """The columns of ranks that `splits` need; None if there are too many.
+
+    A feature with more thresholds than there are ranks has several pairs of columns, each with some of them.
 
     Parameters
     ----------
@@ -73,68 +98,148 @@ def find_columns(
     most_pairs : int
         More pairs of columns than this are too many.
     """
-    feature, category_set, has_below, pair = _find_pairs(nodes, splits)
-    if len(feature) > most_pairs:
+    pairs = _find_pairs(nodes, splits)
+    if len(pairs.feature) > most_pairs:
         return None
     threshold = np.where(nodes.category_set[splits] >= 0, 0.0, nodes.threshold[splits])
-    order = np.lexsort((threshold, pair))
-    of_pair, cut = pair[order], threshold[order]
+    order = np.lexsort((threshold, pairs.of_split))
+    of_pair, cut = pairs.of_split[order], threshold[order]
     is_new = np.ones(len(order), bool)
     is_new[1:] = (of_pair[1:] != of_pair[:-1]) | (cut[1:] != cut[:-1])
-    n_cuts = np.bincount(of_pair[is_new], minlength=len(feature))
-    above_all = np.iinfo(dtype).max
-    if n_cuts.max(initial=0) >= above_all:
+    n_cuts = np.bincount(of_pair[is_new], minlength=len(pairs.feature))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(is_new) - 1 - np.append(0, np.cumsum(n_cuts))[of_pair]
+    ends = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+    most_cuts = int(ends[1]) - int(ends[0]) - 1
+    pairs, n_cuts = _part(pairs, n_cuts, place // most_cuts, nodes.nan_left[splits], most_cuts)
+    if len(pairs.feature) > most_pairs:
         return None
-    first = np.append(0, np.cumsum(n_cuts))
-    place = np.cumsum(is_new) - 1 - first[of_pair]
-    rank = np.empty(len(order), np.int64)
-    rank[order] = place
     # Room for one more than there are, so that a search that halves ends below the last one's end.
     start = np.append(0, np.cumsum(np.exp2(np.ceil(np.log2(n_cuts + 1))).astype(np.int64)))
     cuts = np.full(start[-1], np.inf)
-    cuts[start[of_pair] + place] = cut
+    cuts[start[pairs.of_split] + place % most_cuts] = threshold
     columns = Columns(
-        feature,
-        category_set,
-        has_below,
-        np.array([above_all], dtype),
+        pairs.feature,
+        pairs.category_set,
+        pairs.has_below,
+        ends,
         cuts,
         start.astype(np.int32),
+        *_buckets(cuts, start, n_cuts),
         sets.start,
         sets.words,
     )
-    return columns, 2 * pair + nodes.nan_left[splits].astype(np.int32), rank
+    column = 2 * pairs.of_split + nodes.nan_left[splits].astype(np.int32)
+    return columns, column, place % most_cuts + int(ends[0])
+
+
+def _part(
+    pairs: "_Pairs",
+    n_cuts: NDArray[np.int64],
+    part: NDArray[np.int64],
+    nan_left: NDArray[np.bool_],
+    most_cuts: int,
+) -> tuple["_Pairs", NDArray[np.int64]]:
+    """Several pairs in place of each that has more than `most_cuts` cuts, and how many each of them has.
+
+    `part` says which of them each split is for.
+    """
+    if n_cuts.max(initial=0) <= most_cuts:
+        return pairs, n_cuts
+    n_parts = -(-n_cuts // most_cuts)
+    first = np.append(0, np.cumsum(n_parts))
+    of_split = (first[pairs.of_split] + part).astype(np.int32)
+    has_below = np.zeros(first[-1], np.uint8)
+    has_below[of_split[nan_left]] = 1
+    number = np.arange(first[-1]) - np.repeat(first[:-1], n_parts)
+    each = np.minimum(np.repeat(n_cuts, n_parts) - number * most_cuts, most_cuts)
+    feature, category_set = (np.repeat(field, n_parts) for field in pairs[:2])
+    return _Pairs(feature, category_set, has_below, of_split), each
+
+
+def _buckets(
+    cuts: NDArray[np.float64], start: NDArray[np.int64], n_cuts: NDArray[np.int64]
+) -> tuple[Any, Any, Any, Any, Any]:
+    """`origin`, `scale`, `bucket_low`, `bucket_start` and `n_steps` of `Columns`."""
+    found = [_buckets_of(cuts[begin : begin + n]) for begin, n in zip(start[:-1], n_cuts, strict=True)]
+    # A search looks at as many cuts as its steps can tell apart: it must not begin so late that it leaves the pair's own.
+    lows = [
+        np.minimum(begin + low, end + 1 - (1 << n_steps))
+        for (begin, end), (_, _, low, n_steps) in zip(pairwise(start.tolist()), found, strict=True)
+    ]
+    return (
+        np.array([origin for origin, _, _, _ in found]),
+        np.array([scale for _, scale, _, _ in found]),
+        np.concatenate([*lows, np.zeros(0)]).astype(np.int32),
+        np.cumsum([0, *(len(low) for low in lows)]).astype(np.int32),
+        np.array([n_steps for _, _, _, n_steps in found], np.int32),
+    )
+
+
+def _buckets_of(cuts: NDArray[np.float64]) -> tuple[float, float, NDArray[np.intp], int]:
+    """The origin and the scale of a column's buckets, the number of cuts below each, and the steps of a search."""
+    n_buckets = min(1 << len(cuts).bit_length(), MOST_BUCKETS)
+    best = 0.0, 0.0, np.zeros(1, np.intp), len(cuts).bit_length()
+    for trim in TRIMS:
+        n_out = len(cuts) // trim if trim else 0
+        origin, last = cuts[n_out], cuts[len(cuts) - 1 - n_out]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            scale = n_buckets / (last - origin)
+            if not (0 < scale < np.inf):
+                continue
+            # The kernel's own arithmetic: in whatever way it rounds, the order stays.
+            bucket = np.clip((cuts - origin) * scale, 0, n_buckets - 1).astype(np.intp)
+        n_steps = int(np.bincount(bucket).max()).bit_length()
+        if n_steps < best[3]:
+            best = float(origin), float(scale), np.searchsorted(bucket, np.arange(n_buckets)), n_steps
+    return best
 
 
 def find_columns_of_bits(nodes: Any, sets: Any, splits: NDArray[np.intp], most_pairs: int) -> Found | None:
     """The columns of float32 bits that `splits` need; None if there are too many."""
-    feature, category_set, has_below, pair = _find_pairs(nodes, splits)
-    if len(feature) > most_pairs:
+    pairs = _find_pairs(nodes, splits)
+    n_pairs = len(pairs.feature)
+    if n_pairs > most_pairs:
         return None
     columns = Columns(
-        feature,
-        category_set,
-        has_below,
-        np.array([np.iinfo(np.uint32).max], np.uint32),
+        pairs.feature,
+        pairs.category_set,
+        pairs.has_below,
+        np.array([0, np.iinfo(np.uint32).max], np.uint32),
         np.zeros(0),
-        np.zeros(len(feature) + 1, np.int32),
+        np.zeros(n_pairs + 1, np.int32),
+        np.zeros(n_pairs),
+        np.zeros(n_pairs),
+        np.zeros(0, np.int32),
+        np.zeros(n_pairs + 1, np.int32),
+        np.zeros(n_pairs, np.int32),
         sets.start,
         sets.words,
     )
     key = np.where(nodes.category_set[splits] >= 0, np.uint32(0), _bits_below(nodes.threshold[splits]))
-    return columns, 2 * pair + nodes.nan_left[splits].astype(np.int32), key.astype(np.uint32)
+    column = 2 * pairs.of_split + nodes.nan_left[splits].astype(np.int32)
+    return columns, column, key.astype(np.uint32)
 
 
-def _find_pairs(
-    nodes: Any, splits: NDArray[np.intp]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32]]:
-    """The feature and the set of each pair, whether missing values go left anywhere, and the pair of each split."""
+class _Pairs(NamedTuple):
+    """The pairs of columns, and the pair of each split."""
+
+    feature: NDArray[np.int32]
+    category_set: NDArray[np.int32]
+    has_below: NDArray[np.uint8]
+    of_split: NDArray[np.int32]
+
+
+def _find_pairs(nodes: Any, splits: NDArray[np.intp]) -> _Pairs:
+    """A pair for each feature and each set of categories that it is looked for in."""
     both = nodes.feature[splits].astype(np.int64) << 32 | (nodes.category_set[splits] + 1).astype(np.int64)
     kind, pair = np.unique(both, return_inverse=True)
     has_below = np.zeros(len(kind), np.uint8)
     has_below[pair[nodes.nan_left[splits]]] = 1
     category_set = (kind & 0xFFFFFFFF) - 1
-    return (kind >> 32).astype(np.int32), category_set.astype(np.int32), has_below, pair.astype(np.int32)
+    return _Pairs(
+        (kind >> 32).astype(np.int32), category_set.astype(np.int32), has_below, pair.astype(np.int32)
+    )
 
 
 def float32_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -160,51 +265,105 @@ def _bits_of(typing_context: Any, x: Any) -> Any:
     return types.int32(types.float32), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _search(typing_context: Any, cuts: Any, low: Any, x: Any, first: Any, n_steps: Any) -> Any:
+    """Move `low[first : first + SEARCHES]` up to the first of the cuts that is not below its `x`."""
+    signature = types.void(cuts, low, x, first, n_steps)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = ir.IntType(64)
+        cuts, low, x = (
+            cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+            for k in range(3)
+        )
+        opaque = ir.InlineAsm(ir.FunctionType(place, [place]), "", "=r,0")
+        ends = [builder.add(arguments[3], ir.Constant(place, q)) for q in range(SEARCHES)]
+        xs = [builder.load(builder.gep(x, [end])) for end in ends]
+        lows = [cgutils.alloca_once(builder, place) for _ in ends]  # become registers
+        for of_row, end in zip(lows, ends, strict=True):
+            builder.store(builder.sext(builder.load(builder.gep(low, [end])), place), of_row)
+        one = ir.Constant(place, 1)
+        steps = cgutils.for_range_slice(builder, arguments[4], ir.Constant(place, 0), ir.Constant(place, -1), inc=False)
+        with steps as (step, _):
+            shift = builder.sub(step, one)
+            probe = builder.gep(cuts, [builder.sub(builder.shl(one, shift), one)])
+            for value, of_row in zip(xs, lows, strict=True):
+                old = builder.load(of_row)
+                is_below = builder.fcmp_ordered("<", builder.load(builder.gep(probe, [old])), value)
+                # LLVM is not to see that this is 0 or 1: it would make a branch of it, and half of them would be guessed wrong.
+                carry = builder.call(opaque, [builder.zext(is_below, place)])
+                builder.store(builder.add(old, builder.shl(carry, shift)), of_row)
+        for of_row, end in zip(lows, ends, strict=True):
+            builder.store(builder.trunc(builder.load(of_row), ir.IntType(32)), builder.gep(low, [end]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@inlined
+def _find_ranks(columns: Any, p: int, n: int, scratch: Any, keys: Any, at: int) -> None:
+    """Write the ranks of the first n values in the scratch in pair p's first column to `keys[at : at + n]`."""
+    x, low = scratch
+    origin, scale, first = columns.origin[p], columns.scale[p], columns.bucket_start[p]
+    last = np.float64(columns.bucket_start[p + 1] - first - 1)
+    # So many searches that they go on in whole groups; what lies behind the n values leads to some bucket, too.
+    n_wanted = n if n < SEARCHES else (n + SEARCHES - 1) & -SEARCHES
+    for i in range(n_wanted):
+        bucket = (x[i] - origin) * scale
+        bucket = bucket if bucket > 0.0 else 0.0  # not a number: 0
+        low[i] = columns.bucket_low[first + np.int32(bucket if bucket < last else last)]
+    if n < SEARCHES:
+        for i in range(n):
+            for step in range(columns.n_steps[p] - 1, -1, -1):
+                half = np.int32(1) << step
+                low[i] += np.int32(columns.cuts[low[i] + half - 1] < x[i]) * half
+    else:
+        for i in range(0, n, SEARCHES):
+            _search(columns.cuts, low, x, i, np.int64(columns.n_steps[p]))
+    base = columns.cut_start[p] - np.int64(columns.ends[0])
+    for i in range(n):
+        keys[at + i] = low[i] - base
+
+
 @inlined
 def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: Any, keys: Any) -> bool:
     """Write to `keys[2 p, i]` the keys of row `first + i` in pair p's first column, for `n_rows` rows.
 
     Returns whether a value is missing: then, and only then, `copy_below` has to make the second columns too.
 
-    `scratch` is (values, places): float64 and int32, each as long as a row of `keys`.
+    `scratch` is (values, places): float64 and int32, each as long as the rows are many, or `GROUP`.
     """
-    x, low = scratch
-    above_all, any_missing = columns.above_all[0], False
-    for p in range(len(columns.feature)):
-        f, of_pair = columns.feature[p], keys[2 * p]
-        if columns.category_set[p] >= 0:
-            s = np.int64(columns.category_set[p])
-            for i in range(n_rows):
-                of_pair[i] = np.int64(not is_in_set(columns.set_start, columns.set_words, s, X[first + i, f]))
-        elif len(columns.cuts):
-            for i in range(n_rows):
-                x[i] = X[first + i, f]
-            low[:] = columns.cut_start[p]
-            half = (columns.cut_start[p + 1] - columns.cut_start[p]) >> 1
-            while half > 0:
-                # All rows a step at a time: the steps of one row wait for each other, those of many do not.
-                for i in range(len(low)):
-                    low[i] += np.int32(columns.cuts[low[i] + half - 1] < x[i]) * half
-                half >>= 1
-            for i in range(n_rows):
-                of_pair[i] = low[i] - columns.cut_start[p]
-        else:
-            for i in range(n_rows):
-                bits = _bits_of(np.float32(X[first + i, f]) + np.float32(0))
-                of_pair[i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
-        for i in range(n_rows):
-            if np.isnan(X[first + i, f]):
-                of_pair[i] = above_all
-                any_missing = True
+    x, above_all, any_missing = scratch[0], columns.ends[1], False
+    for begin in range(0, n_rows, GROUP):
+        n, row = min(GROUP, n_rows - begin), first + begin
+        for p in range(len(columns.feature)):
+            f, of_pair = columns.feature[p], keys[2 * p]
+            if columns.category_set[p] >= 0:
+                s = np.int64(columns.category_set[p])
+                for i in range(n):
+                    is_out = not is_in_set(columns.set_start, columns.set_words, s, X[row + i, f])
+                    of_pair[begin + i] = columns.ends[0] + np.int64(is_out)
+            elif len(columns.cuts):
+                for i in range(n):
+                    x[i] = X[row + i, f]
+                _find_ranks(columns, p, n, scratch, of_pair, begin)
+            else:
+                for i in range(n):
+                    bits = _bits_of(np.float32(X[row + i, f]) + np.float32(0))
+                    of_pair[begin + i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
+            for i in range(n):
+                if np.isnan(X[row + i, f]):
+                    of_pair[begin + i] = above_all
+                    any_missing = True
     return any_missing
 
 
 @inlined
 def copy_below(columns: Any, n_rows: int, keys: Any) -> None:
     """Write to `keys[2 p + 1]` the second columns: the first ones, with missing values below all others."""
-    above_all = columns.above_all[0]
+    below_all, above_all = columns.ends[0], columns.ends[1]
     for p in range(len(columns.feature)):
         if columns.has_below[p]:
             above, below = keys[2 * p], keys[2 * p + 1]
             for i in range(n_rows):
-                below[i] = BELOW_ALL if above[i] == above_all else above[i]
+                below[i] = below_all if above[i] == above_all else above[i]

@@ -11,7 +11,7 @@ a chain of dependent loads; several in one loop hide each other's latency.
 - `try_tests` walks nothing: it tries the uppermost splits of a tree on a block of rows, in vectors, to find where walks begin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -30,6 +30,17 @@ def number(value: int) -> Any:
 def array_data(context: Any, builder: Any, signature: Any, arguments: Any, k: int) -> Any:
     """Where the elements of an array lie that is argument k."""
     return cgutils.create_struct_proxy(signature.args[k])(context, builder, arguments[k]).data
+
+
+def field_data(context: Any, builder: Any, plan_type: Any, plan: Any) -> Callable[[str], Any]:
+    """What tells where the elements of an array lie that is a field of a named tuple."""
+
+    def data(name: str) -> Any:
+        k = plan_type.fields.index(name)
+        array = builder.extract_value(plan, k)
+        return cgutils.create_struct_proxy(plan_type.types[k])(context, builder, array).data
+
+    return data
 
 
 def walk(
