@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import packed_layout
 from ensemble_compress.engines.packed_layout import BLOCK, Packed
+from ensemble_compress.writers.library_columns import Table, joined, starts
 
 MOST_COLUMNS = 2048
 """The keys of a block of rows lie on the stack: 256 kB of it."""
 
-PAIR = np.dtype(
-    [("first_cut", "u4"), ("n_cuts", "u4"), ("feature", "u4"), ("set", "i4"), ("has_below", "u4")]
-)
 RECORD = np.dtype([("key", "u4"), ("next", "u4")])
 UPPER = np.dtype([("at", "u4"), ("key", "u4"), ("mask", "u4")])
-Table = tuple[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +70,12 @@ class PackedRun:
         """Bits of a node that say where a column begins in a block of keys."""
         return int(BLOCK * self.n_columns - 1).bit_length()
 
+    @property
+    def columns(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The number of each pair's first column, and of its second one; 0 where it has none."""
+        above = np.arange(self.n_pairs)
+        return above, (above + self.second) * self.packed.columns.has_below
+
     def fits(self, column_bits: int) -> bool:
         """Whether a node has room for so many bits of a column, and the place of a child above them."""
         return column_bits + int(np.diff(self.packed.tree_start).max(initial=1)).bit_length() <= 32
@@ -114,24 +117,21 @@ def tables(
         Bits of every node that say where its column begins.
     """
     found = [run for run in runs if run is not None]
-    first_cut = _starts([len(run.packed.columns.cuts) for run in found])
     of_trees = [_of_trees(run, n) for run, n in zip(runs, n_trees, strict=True)]
     n_tests, depth, complete_size, entry = (
         np.concatenate(parts) for parts in zip(_of_trees(None, 0), *of_trees, strict=True)
     )
     arrays = {
-        "PAIRS": ("pair_t", _joined(PAIR, [_pairs(run, at) for run, at in zip(found, first_cut, strict=True)])),
-        "PAIR_CUTS": ("VALUE", _joined(np.dtype("f8"), [run.packed.columns.cuts for run in found])),
-        "RECORDS": ("record_t", _joined(RECORD, [run.records(column_bits) for run in found])),
-        "UPPER": ("upper_t", _joined(UPPER, [_upper(run) for run in found])),
+        "RECORDS": ("record_t", joined(RECORD, [run.records(column_bits) for run in found])),
+        "UPPER": ("upper_t", joined(UPPER, [_upper(run) for run in found])),
         "UPPER_START": ("uint32_t", np.append(0, np.cumsum(n_tests)).astype(np.uint32)),
         "ENTRIES": ("uint32_t", entry.astype(np.uint32)),
         "N_LEVELS": ("uint32_t", depth.astype(np.uint32)),
-        "COMPLETE_START": ("uint32_t", _starts(complete_size).astype(np.uint32)),
-        "COMPLETE_WHOLE": ("record_t", _joined(RECORD, [run.complete(run.packed.complete_whole) for run in found])),
+        "COMPLETE_START": ("uint32_t", starts(complete_size).astype(np.uint32)),
+        "COMPLETE_WHOLE": ("record_t", joined(RECORD, [run.complete(run.packed.complete_whole) for run in found])),
     }  # fmt: skip
     if any(run.second for run in found):
-        arrays["COMPLETE"] = "record_t", _joined(RECORD, [run.complete(run.packed.complete) for run in found])
+        arrays["COMPLETE"] = "record_t", joined(RECORD, [run.complete(run.packed.complete) for run in found])
     return arrays
 
 
@@ -143,25 +143,6 @@ def _of_trees(run: PackedRun | None, n_trees: int) -> tuple[NDArray[Any], ...]:
     packed = run.packed
     depth = packed.depth.astype(np.int64)
     return np.diff(packed.test_start), depth, np.where(depth > 0, 2 << depth, 0), packed.entry
-
-
-def _starts(sizes: Any) -> NDArray[np.int64]:
-    """Where each of some parts begins that lie one behind the other."""
-    return np.append(0, np.cumsum(sizes, dtype=np.int64))[:-1].astype(np.int64)
-
-
-def _joined(dtype: np.dtype[Any], parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate([np.zeros(0, dtype), *parts])
-
-
-def _pairs(run: PackedRun, first_cut: int) -> NDArray[Any]:
-    columns = run.packed.columns
-    pairs = np.empty(run.n_pairs, PAIR)
-    pairs["first_cut"] = columns.cut_start[:-1] + first_cut
-    pairs["n_cuts"] = np.diff(columns.cut_start)
-    pairs["feature"], pairs["set"] = columns.feature, columns.category_set
-    pairs["has_below"] = columns.has_below
-    return pairs
 
 
 def _upper(run: PackedRun) -> NDArray[Any]:

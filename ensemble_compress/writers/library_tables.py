@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import bitvector, packed_layout
 from ensemble_compress.forest import Forest
-from ensemble_compress.writers import library_bits, library_packed
+from ensemble_compress.writers import library_bits, library_columns, library_packed
 from ensemble_compress.writers.library_packed import PackedRun
 
 FEWEST_TREES = 8
 """Shorter runs of small trees are walked with their neighbours."""
 
 RUN = np.dtype(
-    [(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")]
-    + [(name, "u4") for name in ("first_pair", "n_pairs", "second", "is_packed")]
+    [(name, "u4") for name in ("first_tree", "last_tree", "fewest_rows", "first_pair", "n_pairs")]
+    + [(name, "u4") for name in ("is_packed", "first_packed_pair", "n_packed_pairs", "second")]
 )
 NODE = np.dtype([("threshold", "f8"), *((name, "u4") for name in ("item", "offset", "feature", "flags"))])
 
@@ -76,7 +76,7 @@ class LibraryTables:
             "BIAS": (sum_type, forest.bias),
             "VALUES": (sum_type, forest.values),
         }
-        return cls(numbers, arrays | packed | bits)
+        return cls(numbers, arrays | library_columns.tables(list(_columns(parts))) | packed | bits)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -149,19 +149,28 @@ def _arrays(forest: Forest, first: int, last: int) -> Sequence[Any]:
 
 def _runs(forest: Forest, parts: list[Part]) -> NDArray[Any]:
     runs = np.zeros(len(parts), RUN)
-    n_columns = n_pairs = 0
+    n_pairs = 0
     for run, part in zip(runs, parts, strict=True):
         run["first_tree"], run["last_tree"] = part.first, part.last
         if part.bits is not None:
             n_leaves = (np.diff(forest.tree_start[part.first : part.last + 1]) + 1) // 2
-            run["first_column"], run["n_columns"] = n_columns, library_bits.n_columns(part.bits)
             run["fewest_rows"] = library_bits.fewest_rows(part.bits, n_leaves)
-            n_columns += int(run["n_columns"])
+            run["first_pair"], run["n_pairs"] = n_pairs, len(part.bits.columns.feature)
+            n_pairs += int(run["n_pairs"])
         if part.packed is not None:
-            run["first_pair"], run["n_pairs"] = n_pairs, part.packed.n_pairs
-            run["second"], run["is_packed"] = part.packed.second, 1
+            run["first_packed_pair"], run["n_packed_pairs"] = n_pairs, part.packed.n_pairs
+            run["is_packed"], run["second"] = 1, part.packed.second
             n_pairs += part.packed.n_pairs
     return runs
+
+
+def _columns(parts: list[Part]) -> Iterator[tuple[Any, Any, Any]]:
+    """The columns of all runs, in the order of their pairs in `_runs`."""
+    for part in parts:
+        if part.bits is not None:
+            yield part.bits.columns, *library_bits.columns(part.bits)
+        if part.packed is not None:
+            yield part.packed.packed.columns, *part.packed.columns
 
 
 # -- nodes, and what is there once -----------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ def _engines(parts: list[Part], runs: NDArray[Any]) -> dict[str, str]:
         "HAS_PACKED": int(bool(packed)),
         "HAS_PLAIN": int(len(packed) < len(parts)),
         "KEYS_ARE_BITS": int(all(len(run.packed.columns.cuts) == 0 for run in packed)),
-        "MOST_COLUMNS": max(1, int(runs["n_columns"].max(initial=1))),
+        "MOST_COLUMNS": max((library_bits.n_columns(part.bits) for part in parts if part.bits is not None), default=1),
         "KEYS_OF_BLOCK": packed_layout.BLOCK * max((run.n_columns for run in packed), default=1),
         "N_ENTRIES": packed_layout.ENTRIES,
     }

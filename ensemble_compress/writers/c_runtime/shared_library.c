@@ -19,18 +19,24 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ALIGNED __attribute__((aligned(64)))
 
-enum { LANES = 8, BLOCK = 64, CHUNK = 32, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
+enum { LANES = 8, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 128 : 32, TILE = 8, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
-/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as packed nodes, or one after the other. Of each pair
- * of columns the first ones come first, and then, from column `second` on (0: there are none), the second ones. */
+/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as packed nodes, or one after the other. In a block
+ * of keys the second columns of a packed run's pairs begin at column `second` (0: there are none). */
 typedef struct {
-    uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows, first_pair, n_pairs, second, is_packed;
+    uint32_t first_tree, last_tree, fewest_rows, first_pair, n_pairs, is_packed, first_packed_pair, n_packed_pairs, second;
 } run_t;
-typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set, missing; } column_t;
-typedef struct { uint32_t column; int16_t above; uint16_t mask; } test_t;
-typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set; uint32_t has_below; } pair_t;
+
+/* Two columns of keys: `above` has missing values above all others, `below` (0: there is none) below all others. */
+typedef struct {
+    double origin, scale;
+    uint32_t first_cut, first_bucket, last_bucket, n_steps, feature;
+    int32_t set;
+    uint32_t above, below;
+} pair_t;
+typedef struct { uint32_t at, above, mask; } test_t; /* of bit vectors; the bytes of `above` and of `mask` are alike */
 typedef struct { uint32_t at, key, mask; } upper_t;
 typedef struct { uint32_t key, next; } record_t; /* next: its column in a block of keys, above that its left child's place */
 typedef struct { double threshold; uint32_t item, offset, feature, flags; } node_t; /* item: a leaf's values, or a set */
@@ -151,11 +157,12 @@ INLINE uint32_t bits_of(float x)
 /* Make the second columns of pairs, where missing values lie below all others. */
 static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
 {
-    uint32_t p, i;
-    for (p = 0; p < run->n_pairs; p++) {
-        const uint32_t *above = keys + (size_t)p * WALK_BLOCK;
-        uint32_t *below = keys + (size_t)(run->second + p) * WALK_BLOCK;
-        if (!PAIRS[run->first_pair + p].has_below) continue;
+    const pair_t *pair = PAIRS + run->first_packed_pair, *last = pair + run->n_packed_pairs;
+    uint32_t i;
+    for (; pair < last; pair++) {
+        const uint32_t *above = keys + (size_t)pair->above * WALK_BLOCK;
+        uint32_t *below = keys + (size_t)pair->below * WALK_BLOCK;
+        if (!pair->below) continue;
         for (i = 0; i < n_rows; i++) below[i] = above[i] == 0xffffffffu ? 0 : above[i];
     }
 }
@@ -163,7 +170,7 @@ static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
 /* How many keys a block of rows has. */
 INLINE size_t keys_of_block(const run_t *run, uint32_t is_missing)
 {
-    return (size_t)(run->n_pairs + (run->second && is_missing ? run->second : 1)) * WALK_BLOCK;
+    return (size_t)(run->n_packed_pairs + (run->second && is_missing ? run->second : 1)) * WALK_BLOCK;
 }
 
 /* How many of the rows have room for their keys at once. */

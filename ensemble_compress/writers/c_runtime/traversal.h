@@ -4,13 +4,34 @@
 /* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
 #if HAS_BITS || HAS_PACKED
-/* Add to `low` how many of the cuts lie below x, for n numbers: no step of one waits for another's. */
-INLINE void NAME(search)(const VALUE *cuts, uint32_t n_cuts, const VALUE *x, const uint32_t n, uint32_t *low)
+/* Write the ranks of n values: how many of a pair's cuts lie below. The search begins in the value's bucket, and no step of one waits
+ * for another's. A missing value has some rank. */
+INLINE void NAME(find_ranks)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *rank)
 {
+    const double last = pair->last_bucket;
     uint32_t half, q;
-    for (half = n_cuts >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < n; q++) low[q] += half & all_bits(cuts[low[q] + half - 1] < x[q]);
+#if HAS_SETS
+    if (pair->set >= 0) {
+        for (q = 0; q < n; q++) rank[q] = !is_in_set((uint32_t)pair->set, x[q]);
+        return;
     }
+#endif
+    for (q = 0; q < n; q++) {
+        double bucket = ((double)x[q] - pair->origin) * pair->scale;
+        bucket = bucket > 0 ? bucket : 0; /* not a number: 0 */
+        rank[q] = BUCKETS[pair->first_bucket + (uint32_t)(int32_t)(bucket < last ? bucket : last)];
+    }
+    for (half = (uint32_t)1 << pair->n_steps >> 1; half > 0; half >>= 1) {
+        for (q = 0; q < n; q++) rank[q] += half & all_bits(CUTS[rank[q] + half - 1] < (double)x[q]);
+    }
+    for (q = 0; q < n; q++) rank[q] -= pair->first_cut;
+}
+
+/* Values of a column, of n rows from row i on; behind the last row comes the last one again. */
+INLINE void NAME(read_column)(const ROW *rows, uint32_t i, uint32_t n_rows, uint32_t feature, const uint32_t n, VALUE *x)
+{
+    uint32_t q;
+    for (q = 0; q < n; q++) x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + feature];
 }
 #endif
 
@@ -51,19 +72,14 @@ static void NAME(walk_plain)(const run_t *run, const ROW *rows, size_t n_rows, d
 /* Write the keys of n values of a pair's first column. */
 INLINE void NAME(make_keys)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *key)
 {
+#if KEYS_ARE_BITS
     uint32_t q;
-#if HAS_SETS
-    if (pair->set >= 0) {
-        for (q = 0; q < n; q++) key[q] = !is_in_set((uint32_t)pair->set, x[q]);
+    if (pair->set < 0) {
+        for (q = 0; q < n; q++) key[q] = bits_of(x[q]);
         return;
     }
 #endif
-#if KEYS_ARE_BITS
-    for (q = 0; q < n; q++) key[q] = bits_of(x[q]);
-#else
-    for (q = 0; q < n; q++) key[q] = 0;
-    NAME(search)(PAIR_CUTS + pair->first_cut, pair->n_cuts, x, n, key);
-#endif
+    NAME(find_ranks)(pair, x, n, key);
 }
 
 /* Write the keys of some rows, column by column, `LANES` rows at a time or one; returns whether a value is missing: it has a key
@@ -72,13 +88,11 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
 {
     uint32_t p, i, q, is_missing = 0, key[LANES];
     VALUE x[LANES];
-    for (p = 0; p < run->n_pairs; p++) {
-        const pair_t *pair = PAIRS + run->first_pair + p;
-        uint32_t *column = keys + (size_t)p * WALK_BLOCK;
+    for (p = 0; p < run->n_packed_pairs; p++) {
+        const pair_t *pair = PAIRS + run->first_packed_pair + p;
+        uint32_t *column = keys + (size_t)pair->above * WALK_BLOCK;
         for (i = 0; i < n_rows; i += n_lanes) {
-            for (q = 0; q < n_lanes; q++) {
-                x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + pair->feature];
-            }
+            NAME(read_column)(rows, i, n_rows, pair->feature, n_lanes, x);
             NAME(make_keys)(pair, x, n_lanes, key);
             for (q = 0; q < n_lanes; q++) {
                 const uint32_t is_nan = x[q] != x[q];
@@ -87,7 +101,8 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
             }
         }
     }
-    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_pairs * WALK_BLOCK + i] = 0;
+    /* What leaves read. */
+    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_packed_pairs * WALK_BLOCK + i] = 0;
     return is_missing;
 }
 
@@ -174,45 +189,38 @@ static void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, do
 /* -- bit vectors: all splits of a tree, for a block of rows ------------------------------------------------------- */
 
 #if HAS_BITS
-/* Write the ranks of the rows in each column of a run: how many of the column's thresholds lie below. */
-INLINE void NAME(rank_rows)(const run_t *run, const ROW *rows, uint32_t n_rows, int16_t *ranks)
+/* Write the ranks of a group of at most GROUP rows, from row i of the block on, to the columns of a run; less 128, in 8 bits. */
+INLINE void NAME(rank_group)(const run_t *run, const ROW *rows, uint32_t n_rows, int8_t *ranks)
 {
-    uint32_t c, i, q, low[LANES];
+    const pair_t *pair = PAIRS + run->first_pair, *last = pair + run->n_pairs;
+    uint32_t i, q, rank[LANES];
     VALUE x[LANES];
-    for (c = 0; c < run->n_columns; c++) {
-        const column_t *column = COLUMNS + run->first_column + c;
-        const ROW *of_column = rows + column->feature;
+    for (; pair < last; pair++) {
+        int8_t *above = ranks + (size_t)pair->above * BLOCK, *below = ranks + (size_t)pair->below * BLOCK;
         for (i = 0; i < n_rows; i += LANES) {
-            for (q = 0; q < LANES; q++) {
-                x[q] = (VALUE)of_column[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES];
-                low[q] = 0;
-            }
-            NAME(search)(CUTS + column->first_cut, column->n_cuts, x, LANES, low);
-#if HAS_SETS
-            if (column->set >= 0) {
-                for (q = 0; q < LANES; q++) low[q] = !is_in_set((uint32_t)column->set, x[q]);
-            }
-#endif
-            for (q = 0; q < LANES; q++) {
-                ranks[c * BLOCK + i + q] = (int16_t)(x[q] != x[q] ? column->missing : (int32_t)low[q]);
-            }
+            NAME(read_column)(rows, i, n_rows, pair->feature, LANES, x);
+            NAME(find_ranks)(pair, x, LANES, rank);
+            for (q = 0; q < LANES; q++) above[i + q] = (int8_t)(x[q] != x[q] ? 127 : (int32_t)rank[q] - 128);
         }
+        for (i = 0; pair->below && i < n_rows; i++) below[i] = above[i] == 127 ? -128 : above[i];
     }
 }
 
 /* The trees of a run for at most BLOCK rows. */
 static void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
 {
-    ALIGNED int16_t ranks[MOST_COLUMNS * BLOCK];
-    ALIGNED int16_t places[CHUNK * BLOCK];
-    uint32_t first, t;
-    if (n_rows < BLOCK) memset(ranks, 0, run->n_columns * sizeof *ranks * BLOCK);
-    NAME(rank_rows)(run, rows, n_rows, ranks);
+    ALIGNED int8_t ranks[MOST_COLUMNS * BLOCK];
+    ALIGNED uint8_t places[CHUNK * BLOCK];
+    uint32_t first, t, i;
+    if (n_rows < BLOCK) memset(ranks, 0, sizeof ranks);
+    for (i = 0; i < n_rows; i += GROUP) {
+        NAME(rank_group)(run, rows + i * (size_t)N_FEATURES, n_rows - i < GROUP ? n_rows - i : GROUP, ranks + i);
+    }
     for (first = run->first_tree; first < run->last_tree; first += CHUNK) {
         const uint32_t n = run->last_tree - first < CHUNK ? run->last_tree - first : CHUNK;
         for (t = 0; t < n; t++) {
-            if (n_rows > BLOCK / 2) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
-            else LEVEL_NAME(find_half)(first + t, ranks, places + t * BLOCK);
+            if (n_rows > FEW) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
+            else LEVEL_NAME(find_few_places)(first + t, ranks, places + t * BLOCK);
         }
         LEVEL_NAME(add_leaves)(first, n, n_rows, places, out);
     }
