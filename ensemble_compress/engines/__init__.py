@@ -71,4 +71,4 @@ def _keep_going(compiled: Any) -> None:
 
 def inlined(function: Function) -> Function:
     """Compile a small step of a kernel, which LLVM dissolves in its callers (Numba's own inlining compiles ten times longer)."""
-    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))

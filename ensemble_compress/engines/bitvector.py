@@ -32,8 +32,11 @@ MOST_FEW = 64
 
 WORD = 8
 
-CHUNK = 64
+CHUNK = 128
 """Trees whose leaves are found before they are added up."""
+
+TOGETHER = 4
+"""Trees of one output whose leaves are added up in one go: the sums are read and written once."""
 
 MOST_LEAVES = 64
 MOST_PAIRS = 4096
@@ -47,6 +50,8 @@ class BitVectors(NamedTuple):
     ----------
     columns : Columns
         What the rows' keys are made of; the keys are int8 ranks.
+    order : ndarray of shape (n_trees,) int32
+        In which order trees are added up: within a chunk, those of one output side by side.
     word_start : ndarray of shape (n_trees + 1,) int32
         Where a tree's words begin.
     test_start : ndarray of shape (n_words + 1,) int32
@@ -65,6 +70,7 @@ class BitVectors(NamedTuple):
     """
 
     columns: Columns
+    order: NDArray[np.int32]
     word_start: NDArray[np.int32]
     test_start: NDArray[np.int32]
     column: NDArray[np.int32]
@@ -112,6 +118,7 @@ def lay_out(
     row[place], node[place] = nodes.leaf[is_leaf], np.flatnonzero(is_leaf)
     return BitVectors(
         columns,
+        _order(tree_output),
         word_start.astype(np.int32),
         np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
         column[split] * np.int32(BLOCK),
@@ -122,6 +129,16 @@ def lay_out(
         node,
         tree_output,
         values,
+    )
+
+
+def _order(tree_output: NDArray[np.int32]) -> NDArray[np.int32]:
+    """`order` of `BitVectors`. No output's sum sees it; trees that add to all outputs leave the others where they are."""
+    tree = np.arange(len(tree_output), dtype=np.int32)
+    return (
+        tree
+        if tree_output.min(initial=0) < 0
+        else np.lexsort((tree, tree_output, tree // CHUNK)).astype(np.int32)
     )
 
 
@@ -184,7 +201,7 @@ def _finder_for(n_lanes: int) -> Any:
             column, above, mask = fields("column"), fields("above"), fields("mask")
             first, end = numbers(builder, fields("word_start"), arguments[2])
             bits, kept, word = (cgutils.alloca_once(builder, vector) for _ in range(3))
-            zero, one = ir.Constant(place, 0), ir.Constant(place, 1)
+            one = ir.Constant(place, 1)
             builder.store(constant(0), kept)
             builder.store(constant(0), word)
             words = cgutils.for_range_slice(
@@ -196,13 +213,17 @@ def _finder_for(n_lanes: int) -> Any:
                 with cgutils.for_range_slice(builder, start, stop, one) as (j, _):
                     at = builder.sext(builder.load(builder.gep(column, [j])), place)
                     of_column = builder.bitcast(builder.gep(ranks, [at]), vector.as_pointer())
-                    bound, stays = (splat(builder, builder.load(builder.gep(quad, [j]))) for quad in (above, mask))
+                    bound, stays = (
+                        splat(builder, builder.load(builder.gep(quad, [j]))) for quad in (above, mask)
+                    )
                     goes_left = builder.icmp_signed(">", bound, builder.load(of_column, align=1))
                     stays = builder.or_(builder.sext(goes_left, vector), stays)
                     builder.store(builder.and_(builder.load(bits), stays), bits)
                 left = builder.load(bits)
                 has_bit = builder.icmp_signed("!=", left, constant(0))
-                number = builder.mul(builder.trunc(builder.sub(w, first), index), ir.Constant(index, 0x01010101 * WORD))
+                number = builder.mul(
+                    builder.trunc(builder.sub(w, first), index), ir.Constant(index, 0x01010101 * WORD)
+                )
                 builder.store(builder.select(has_bit, left, builder.load(kept)), kept)
                 builder.store(builder.select(has_bit, splat(builder, number), builder.load(word)), word)
             of_vectors = ir.FunctionType(vector, [vector, ir.IntType(1)])
@@ -220,8 +241,58 @@ def _finder_for(n_lanes: int) -> Any:
 _find_few, _find_block = _finder_for(FEW), _finder_for(BLOCK)
 
 
+def _adder_of(n_trees: int) -> Any:
+    """The intrinsic that adds the leaves of `n_trees` trees to the sums of one output."""
+    place, at_once = ir.IntType(64), 8
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def add_leaves(
+        typing_context: Any, plan: Any, places: Any, first: Any, j: Any, sums: Any, n_lanes: Any
+    ) -> Any:
+        """Add trees `order[j]` and on, in this order; `places` is of the trees from `first` on."""
+        signature = types.void(plan, places, first, j, sums, n_lanes)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            fields = field_data(context, builder, signature.args[0], arguments[0])
+            places, sums = (array_data(context, builder, signature, arguments, k) for k in (1, 4))
+            of_trees = []
+            for q in range(n_trees):
+                at = builder.add(arguments[3], ir.Constant(place, q))
+                tree = builder.sext(builder.load(builder.gep(fields("order"), [at])), place)
+                word = builder.sext(builder.load(builder.gep(fields("word_start"), [tree])), place)
+                table = builder.gep(fields("leaf_value"), [builder.mul(word, ir.Constant(place, WORD))])
+                row = builder.mul(builder.sub(tree, arguments[2]), ir.Constant(place, BLOCK))
+                of_trees.append((table, builder.gep(places, [row])))
+            zero, step = ir.Constant(place, 0), ir.Constant(place, at_once)
+            with cgutils.for_range_slice(builder, zero, arguments[5], step) as (i, _):
+                # Eight places in one load: what limits this loop is how many loads a core does.
+                words = [
+                    builder.load(builder.bitcast(builder.gep(of_tree, [i]), place.as_pointer()), align=1)
+                    for _, of_tree in of_trees
+                ]
+                for u in range(at_once):
+                    slot = builder.gep(sums, [builder.add(i, ir.Constant(place, u))])
+                    total = builder.load(slot)
+                    for (table, _), eight in zip(of_trees, words, strict=True):
+                        leaf = builder.and_(
+                            builder.lshr(eight, ir.Constant(place, 8 * u)), ir.Constant(place, 255)
+                        )
+                        total = builder.fadd(total, builder.load(builder.gep(table, [leaf])))
+                    builder.store(total, slot)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_leaves
+
+
+_add_one, _add_together = _adder_of(1), _adder_of(TOGETHER)
+
+
 @inlined
-def _find_places(plan: Any, ranks: NDArray[np.int8], n_lanes: int, first: int, last: int, places: NDArray[np.uint8]) -> None:
+def _find_places(
+    plan: Any, ranks: NDArray[np.int8], n_lanes: int, first: int, last: int, places: NDArray[np.uint8]
+) -> None:
     """Write to `places` where each row's leaf lies among those of its tree, for the trees from `first` to `last`."""
     for t in range(first, last):
         if n_lanes == FEW:
@@ -231,7 +302,9 @@ def _find_places(plan: Any, ranks: NDArray[np.int8], n_lanes: int, first: int, l
 
 
 @inlined
-def _find_ranks(plan: Any, X: NDArray[Any], first: int, stop: int, scratch: Any, ranks: NDArray[np.int8]) -> tuple[int, int]:
+def _find_ranks(
+    plan: Any, X: NDArray[Any], first: int, stop: int, scratch: Any, ranks: NDArray[np.int8]
+) -> tuple[int, int]:
     """Write the ranks of the block of rows that begins at `first`; returns how many rows it has, and its lanes."""
     n_rows = min(BLOCK if stop - first > MOST_FEW else FEW, stop - first)
     n_lanes = FEW if n_rows <= FEW else BLOCK
@@ -254,19 +327,28 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
         for i in range(n_rows):
             for k in range(n_outputs):
                 sums[k, i] = out[first + i, k]
-        for t in range(n_trees):
-            if t % CHUNK == 0:
-                _find_places(plan, ranks, n_lanes, t, min(t + CHUNK, n_trees), places)
-            of_tree, base = places[t % CHUNK], np.uint64(plan.word_start[t] * WORD)
-            if plan.tree_output[t] >= 0:
-                of_output = sums[plan.tree_output[t]]
-                for i in range(n_lanes):
-                    of_output[i] += plan.leaf_value[base + np.uint64(of_tree[i])]
-            else:
-                for i in range(n_rows):
-                    v = plan.row[base + np.uint64(of_tree[i])]
-                    for k in range(width):
-                        sums[k, i] += plan.values[v, k]
+        for chunk in range(0, n_trees, CHUNK):
+            last = min(chunk + CHUNK, n_trees)
+            _find_places(plan, ranks, n_lanes, chunk, last, places)
+            j = chunk
+            while j < last:
+                output = plan.tree_output[plan.order[j]]
+                if output < 0:
+                    of_tree, base = (
+                        places[plan.order[j] - chunk],
+                        np.uint64(plan.word_start[plan.order[j]] * WORD),
+                    )
+                    for i in range(n_rows):
+                        v = plan.row[base + np.uint64(of_tree[i])]
+                        for k in range(width):
+                            sums[k, i] += plan.values[v, k]
+                    j += 1
+                elif j + TOGETHER <= last and plan.tree_output[plan.order[j + TOGETHER - 1]] == output:
+                    _add_together(plan, places, np.int64(chunk), np.int64(j), sums[output], np.int64(n_lanes))
+                    j += TOGETHER
+                else:
+                    _add_one(plan, places, np.int64(chunk), np.int64(j), sums[output], np.int64(n_lanes))
+                    j += 1
         for i in range(n_rows):
             for k in range(n_outputs):
                 out[first + i, k] = sums[k, i]

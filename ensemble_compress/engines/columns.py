@@ -25,11 +25,14 @@ from numpy.typing import NDArray
 from ensemble_compress.engines import inlined
 from ensemble_compress.engines.walk import is_in_set
 
-GROUP = 64
+GROUP = 32
 """Rows whose keys are found together: their values stay in the nearest cache while one column after the other is read."""
 
 SEARCHES = 16
 """Searches for a rank that go on side by side."""
+
+FEWEST = 8
+"""Fewer searches go on one after the other."""
 
 MOST_BUCKETS = 4096
 TRIMS = (0, 32, 8)
@@ -283,7 +286,9 @@ def _search(typing_context: Any, cuts: Any, low: Any, x: Any, first: Any, n_step
         for of_row, end in zip(lows, ends, strict=True):
             builder.store(builder.sext(builder.load(builder.gep(low, [end])), place), of_row)
         one = ir.Constant(place, 1)
-        steps = cgutils.for_range_slice(builder, arguments[4], ir.Constant(place, 0), ir.Constant(place, -1), inc=False)
+        steps = cgutils.for_range_slice(
+            builder, arguments[4], ir.Constant(place, 0), ir.Constant(place, -1), inc=False
+        )
         with steps as (step, _):
             shift = builder.sub(step, one)
             probe = builder.gep(cuts, [builder.sub(builder.shl(one, shift), one)])
@@ -301,28 +306,41 @@ def _search(typing_context: Any, cuts: Any, low: Any, x: Any, first: Any, n_step
 
 
 @inlined
-def _find_ranks(columns: Any, p: int, n: int, scratch: Any, keys: Any, at: int) -> None:
-    """Write the ranks of the first n values in the scratch in pair p's first column to `keys[at : at + n]`."""
+def _find_ranks(columns: Any, p: int, scratch: Any, of_pair: Any, at: int) -> None:
+    """Write the ranks of the `GROUP` values in the scratch in pair p's first column to `of_pair[at : at + GROUP]`."""
     x, low = scratch
     origin, scale, first = columns.origin[p], columns.scale[p], columns.bucket_start[p]
     last = np.float64(columns.bucket_start[p + 1] - first - 1)
-    # So many searches that they go on in whole groups; what lies behind the n values leads to some bucket, too.
-    n_wanted = n if n < SEARCHES else (n + SEARCHES - 1) & -SEARCHES
-    for i in range(n_wanted):
+    for i in range(GROUP):
         bucket = (x[i] - origin) * scale
-        bucket = bucket if bucket > 0.0 else 0.0  # not a number: 0
-        low[i] = columns.bucket_low[first + np.int32(bucket if bucket < last else last)]
-    if n < SEARCHES:
-        for i in range(n):
-            for step in range(columns.n_steps[p] - 1, -1, -1):
-                half = np.int32(1) << step
-                low[i] += np.int32(columns.cuts[low[i] + half - 1] < x[i]) * half
-    else:
-        for i in range(0, n, SEARCHES):
-            _search(columns.cuts, low, x, i, np.int64(columns.n_steps[p]))
-    base = columns.cut_start[p] - np.int64(columns.ends[0])
+        if not bucket > 0.0:  # nor is what is not a number
+            bucket = 0.0
+        low[i] = first + np.int32(min(bucket, last))
+    for i in range(GROUP):
+        low[i] = columns.bucket_low[low[i]]
+    for i in range(0, GROUP, SEARCHES):
+        _search(columns.cuts, low, x, i, np.int64(columns.n_steps[p]))
+    base = columns.cut_start[p] - np.int32(columns.ends[0])
+    for i in range(GROUP):
+        of_pair[at + i] = low[i] - base
+
+
+@inlined
+def _find_few_ranks(columns: Any, p: int, n: int, scratch: Any, of_pair: Any, at: int) -> None:
+    """The same for n values, too few for searches side by side."""
+    origin, scale, first = columns.origin[p], columns.scale[p], columns.bucket_start[p]
+    last = np.float64(columns.bucket_start[p + 1] - first - 1)
+    base = columns.cut_start[p] - np.int32(columns.ends[0])
     for i in range(n):
-        keys[at + i] = low[i] - base
+        x = scratch[0][i]
+        bucket = (x - origin) * scale
+        if not bucket > 0.0:
+            bucket = 0.0
+        low = columns.bucket_low[first + np.int32(min(bucket, last))]
+        for step in range(columns.n_steps[p] - 1, -1, -1):
+            half = np.int32(1) << step
+            low += np.int32(columns.cuts[low + half - 1] < x) * half
+        of_pair[at + i] = low - base
 
 
 @inlined
@@ -344,9 +362,20 @@ def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: A
                     is_out = not is_in_set(columns.set_start, columns.set_words, s, X[row + i, f])
                     of_pair[begin + i] = columns.ends[0] + np.int64(is_out)
             elif len(columns.cuts):
+                is_missing = False
                 for i in range(n):
                     x[i] = X[row + i, f]
-                _find_ranks(columns, p, n, scratch, of_pair, begin)
+                    is_missing |= x[i] != x[i]
+                if columns.cut_start[p + 1] - columns.cut_start[p] == 2:  # a single one, and room
+                    cut, least = columns.cuts[columns.cut_start[p]], columns.ends[0]
+                    for i in range(n):
+                        of_pair[begin + i] = least + (cut < x[i])
+                elif n < FEWEST:
+                    _find_few_ranks(columns, p, n, scratch, of_pair, begin)
+                else:
+                    _find_ranks(columns, p, scratch, of_pair, begin)
+                if not is_missing:
+                    continue
             else:
                 for i in range(n):
                     bits = _bits_of(np.float32(X[row + i, f]) + np.float32(0))

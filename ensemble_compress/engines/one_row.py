@@ -19,6 +19,9 @@ from ensemble_compress.engines.packed_layout import BLOCK, Packed
 
 LANES = 8
 
+FIRST_SIZE = 4 + len(Columns._fields)
+"""Where the numbers begin behind the addresses of a table."""
+
 
 class OneRow(NamedTuple):
     """A run of trees laid out for this engine: its kernel, its table, and the arrays that the table's addresses are of."""
@@ -88,7 +91,7 @@ def _walk_trees(
 
 @inlined
 def _columns_of(table: NDArray[np.int64]) -> Any:
-    size = table[16:]
+    size = table[FIRST_SIZE + 4 :]
     return Columns(
         numba.carray(_int32_at(table[4]), size[0]),
         numba.carray(_int32_at(table[5]), size[1]),
@@ -96,15 +99,21 @@ def _columns_of(table: NDArray[np.int64]) -> Any:
         numba.carray(_uint32_at(table[7]), size[3]),
         numba.carray(_float64_at(table[8]), size[4]),
         numba.carray(_int32_at(table[9]), size[5]),
-        numba.carray(_int32_at(table[10]), size[6]),
-        numba.carray(_uint32_at(table[11]), size[7]),
+        numba.carray(_float64_at(table[10]), size[6]),
+        numba.carray(_float64_at(table[11]), size[7]),
+        numba.carray(_int32_at(table[12]), size[8]),
+        numba.carray(_int32_at(table[13]), size[9]),
+        numba.carray(_int32_at(table[14]), size[10]),
+        numba.carray(_int32_at(table[15]), size[11]),
+        numba.carray(_uint32_at(table[16]), size[12]),
     )
 
 
 @inlined
 def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArray[Any]) -> None:
     """Add to `out[i]` the leaves of row i, tree after tree."""
-    n_trees, width, mask, shift = table[12], table[13], table[14], table[15]
+    n_trees, width = table[FIRST_SIZE], table[FIRST_SIZE + 1]
+    mask, shift = table[FIRST_SIZE + 2], table[FIRST_SIZE + 3]
     columns, tree_output = _columns_of(table), _int32_at(table[2])
     scratch = np.empty(1, np.float64), np.empty(1, np.int32)
     keys = np.empty((2 * len(columns.feature) + 1, BLOCK), np.uint32)
