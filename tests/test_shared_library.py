@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sources import ROOT
 from strategies import forests, hard_rows
 from test_writer_c import draw_forests, small_forest
@@ -21,13 +21,13 @@ from test_writer_c import draw_forests, small_forest
 from ensemble_compress.errors import ToolchainError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
-from ensemble_compress.writers import export_forest, library_bits, shared_library
+from ensemble_compress.writers import export_forest, library_bits, library_packed, shared_library
 from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
 from ensemble_compress.writers.standalone import Model
 from ensemble_compress.writers.toolchain import compile_c, find_compiler
 
-ROW_COUNTS = (1, 2, 15, 17, 31, 33, 64, 65, 130)
+ROW_COUNTS = (1, 2, 11, 13, 31, 33, 64, 65, 130, 257)
 
 
 def fit(n_trees: int, max_leaf_nodes: int | None, n_classes: int = 3) -> Forest:
@@ -110,10 +110,50 @@ def test_too_many_columns_for_the_stack_are_cut_into_runs(tmp_path: Path) -> Non
     X = np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)
     model = RandomForestRegressor(64, max_leaf_nodes=40, max_features=0.1, random_state=0)
     forest = read(model.fit(X, X[:, :50].sum(axis=1)))
-    runs = LibraryTables.of(forest).arrays["RUNS"][1]
-    assert len(runs) > 1
-    assert 0 < runs["n_columns"].max() <= 512
+    tables = LibraryTables.of(forest)
+    assert len(tables.arrays["RUNS"][1]) > 1
+    assert 0 < int(tables.numbers["MOST_COLUMNS"]) <= 512
     check(forest, SharedLibrary(write_shared_library(forest, tmp_path / "model.so")))
+
+
+@pytest.mark.usefixtures("quickly")
+def test_trees_that_cannot_be_packed_are_walked_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: Forest
+) -> None:
+    monkeypatch.setattr(library_packed, "MOST_COLUMNS", 12)
+    assert LibraryTables.of(mixed).numbers["HAS_PLAIN"] == "1"
+    check(mixed, SharedLibrary(write_shared_library(mixed, tmp_path / "mixed.so")))
+    for most, forest in enumerate(draw_forests(4, forests(max_trees=10))):
+        monkeypatch.setattr(library_packed, "MOST_COLUMNS", most)
+        check(forest, SharedLibrary(write_shared_library(forest, tmp_path / f"{most}.so")))
+
+
+@pytest.mark.usefixtures("quickly")
+def test_chunks_of_rows_change_no_bit_wherever_a_value_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: Forest
+) -> None:
+    large = mixed.take(np.arange(30, 40))
+    options = (*shared_library.OPTIONS, "-DKEYS_ON_STACK=2048")
+    monkeypatch.setattr(shared_library, "OPTIONS", options)
+    library = SharedLibrary(write_shared_library(large, tmp_path / "model.so"))
+    rows = np.random.default_rng(3).normal(size=(1000, 8)).astype(np.float32)
+    for missing in ([], [999], [640, 31]):
+        rows[missing, 2] = np.nan
+        assert large.margin(rows).tobytes() == library.margin(rows, n_jobs=1).tobytes()
+
+
+@pytest.mark.usefixtures("quickly")
+def test_trees_of_many_outputs_and_features_of_many_thresholds_are_summed_in_order(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
+    y = np.digitize(X[:, 0] * X[:, 1] + X[:, 2], [-0.5, 0.5])
+    forest = read(GradientBoostingClassifier(n_estimators=150, max_depth=4, random_state=0).fit(X, y))
+    tables = LibraryTables.of(forest)
+    assert (tables.numbers["HAS_BITS"], tables.numbers["WIDTH"], forest.n_outputs) == ("1", "1", 3)
+    assert int(tables.numbers["MOST_COLUMNS"]) > 3
+    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
+    check(forest, library)
+    rows = hard_rows(forest, 600)
+    assert forest.margin(rows).tobytes() == library.margin(rows, n_jobs=1).tobytes()
 
 
 @pytest.mark.usefixtures("quickly")
@@ -210,7 +250,7 @@ def run_sanitized(
     compile_c(
         [folder / "driver.c"],
         folder / "driver",
-        ["-O1", "-g", "-DHIGHEST_LEVEL=1", *options],
+        ["-O1", "-g", "-DHIGHEST_LEVEL=1", "-DNO_ASSEMBLER", *options],
         ["-lm"],
         folder=folder,
     )

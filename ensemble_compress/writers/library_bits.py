@@ -63,7 +63,7 @@ def tables(forest: Forest, parts: list[tuple[int, BitVectors | None]]) -> dict[s
     }
     if forest.values.shape[1] == 1:
         arrays["PLACE_VALUES"] = "SUM", np.ascontiguousarray(forest.values[items, 0])
-        arrays["NEXT_OF_OUTPUT"] = "uint32_t", _next_of_output(forest.tree_output)
+        arrays["NEXT_OF_OUTPUT"] = "uint32_t", _next_of_output(forest.tree_output.clip(0))
     else:
         arrays["PLACE_ITEMS"] = "uint32_t", items
     return arrays

@@ -19,7 +19,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ALIGNED __attribute__((aligned(64)))
 
-enum { LANES = 8, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 128 : 32, TILE = 8, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
+enum { LANES = 8, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 256 : 32, TILE = 8, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
@@ -104,15 +104,22 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
 enum { MOST_BLOCKS = 256, FEWEST_WALKED = 12 };
 
 /* The keys of a chunk of rows lie on the stack: 384 kB of it, where threads have some to spare. */
+#ifndef KEYS_ON_STACK
 #if defined(__GLIBC__) || defined(_WIN32)
-enum { MOST_KEYS = KEYS_OF_BLOCK > 98304 ? KEYS_OF_BLOCK : 98304 };
+#define KEYS_ON_STACK 98304
 #else
-enum { MOST_KEYS = KEYS_OF_BLOCK > 16384 ? KEYS_OF_BLOCK : 16384 };
+#define KEYS_ON_STACK 16384
 #endif
+#endif
+enum { MOST_KEYS = KEYS_OF_BLOCK > KEYS_ON_STACK ? KEYS_OF_BLOCK : KEYS_ON_STACK };
 
 #define EACH_LANE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 #if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && !defined(NO_ASSEMBLER)
+#define HAS_ASSEMBLER
+#endif
+
+#ifdef HAS_ASSEMBLER
 /* Compilers put a step together from more instructions, and keep fewer lanes in registers than there is room for. */
 #define next_place(tree, place, keys, row, mask) __extension__({ \
     size_t next_, x_; \
@@ -132,15 +139,19 @@ INLINE size_t next_place(const record_t *tree, size_t place, const uint32_t *key
     return (node.next >> COLUMN_BITS) + (node.key < keys[(node.next & mask) + row]);
 }
 #endif
+
+/* The place after this one in a complete tree. */
 INLINE size_t next_in_complete(const record_t *tree, size_t place, const uint32_t *keys, uint32_t row)
 {
-#if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && !defined(NO_ASSEMBLER)
-    size_t number = 2 * place + 1;
-    __asm__("cmpl %2, %1\n\tadc $0, %0" : "+r"(number) : "r"(tree[place].key), "m"(keys[(size_t)tree[place].next + row]) : "cc");
-    return number;
+    const record_t node = tree[place];
+    const uint32_t *key = keys + (size_t)node.next + row;
+    size_t next = 2 * place + 1;
+#ifdef HAS_ASSEMBLER
+    __asm__("cmpl %2, %1\n\tadc $0, %0" : "+r"(next) : "r"(node.key), "m"(*key) : "cc");
 #else
-    return 2 * place + 1 + (tree[place].key < keys[tree[place].next + row]);
+    next += node.key < *key;
 #endif
+    return next;
 }
 
 #if KEYS_ARE_BITS
