@@ -65,34 +65,39 @@ static void NAME(find_few_places)(uint32_t tree, const int8_t *ranks, uint8_t *p
 }
 
 #if WIDTH == 1
-/* Add the leaves of n trees that add to the same output to its sums, eight rows at once: the sums stay in registers. */
-INLINE void NAME(add_to_output)(const uint32_t *trees, uint32_t n, uint32_t first, uint32_t n_rows, const uint8_t *places, double *out)
+/* Add the leaves of n trees that add to the same output to the sums of n_rows <= LANES rows: the sums stay in registers. */
+INLINE void NAME(add_to_output)(const uint32_t *trees, uint32_t n, uint32_t first, const uint32_t n_rows, const uint8_t *places, double *out)
 {
-    SUM sum[LANES];
-    uint32_t i, q, t;
-    for (i = 0; i < n_rows; i += LANES) {
-        for (q = 0; q < LANES; q++) sum[q] = i + q < n_rows ? *slot(out + (i + q) * (size_t)N_OUTPUTS) : 0;
-        for (t = 0; t < n; t++) {
-            const SUM *values = PLACE_VALUES + 8 * (size_t)WORD_START[trees[t]];
-            const uint8_t *place = places + (trees[t] - first) * BLOCK + i;
-            for (q = 0; q < LANES; q++) sum[q] += values[place[q]];
-        }
-        for (q = 0; q < LANES && i + q < n_rows; q++) *slot(out + (i + q) * (size_t)N_OUTPUTS) = sum[q];
+    SUM sum[LANES] = {0};
+    uint32_t q, t;
+    for (q = 0; q < n_rows; q++) sum[q] = *slot(out + q * (size_t)N_OUTPUTS);
+    for (t = 0; t < n; t++) {
+        const SUM *values = PLACE_VALUES + 8 * (size_t)WORD_START[trees[t]];
+        uint64_t eight; /* places in one load: the loads of a core are what limits this loop */
+        memcpy(&eight, places + (trees[t] - first) * BLOCK, sizeof eight);
+        __asm__("" : "+r"(values)); /* or it is put together anew for each of them */
+        for (q = 0; q < LANES; q++) sum[q] += values[eight >> 8 * q & 255];
     }
+    for (q = 0; q < n_rows; q++) *slot(out + q * (size_t)N_OUTPUTS) = sum[q];
 }
 
 /* Add the leaves of n trees, one output after the other: the order of those that add to the same one is kept. */
 static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const uint8_t *places, double *out)
 {
-    uint32_t trees[CHUNK], t, u, m;
+    uint32_t trees[CHUNK], t, u, m, i;
     uint8_t is_done[CHUNK] = {0};
+    double *of_output;
     for (t = 0; t < n; t++) {
         if (is_done[t]) continue;
         for (m = 0, u = first + t; u < first + n; u = NEXT_OF_OUTPUT[u]) {
             trees[m++] = u;
             is_done[u - first] = 1;
         }
-        NAME(add_to_output)(trees, m, first, n_rows, places, out + (N_OUTPUTS > 1 ? TREE_OUTPUT[first + t] : 0));
+        of_output = out + (N_OUTPUTS > 1 ? TREE_OUTPUT[first + t] : 0);
+        for (i = 0; i + LANES <= n_rows; i += LANES) {
+            NAME(add_to_output)(trees, m, first, LANES, places + i, of_output + i * (size_t)N_OUTPUTS);
+        }
+        if (i < n_rows) NAME(add_to_output)(trees, m, first, n_rows - i, places + i, of_output + i * (size_t)N_OUTPUTS);
     }
 }
 #else
