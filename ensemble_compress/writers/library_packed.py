@@ -92,19 +92,22 @@ class PackedRun:
         column, child = upper & np.uint64(packed.column_mask), upper >> np.uint64(packed.child_shift)
         records = np.empty(len(upper), RECORD)
         records["key"] = packed.record & 0xFFFFFFFF
-        records["next"] = self.places(column.astype(np.int64)) | child.astype(np.uint32) << np.uint32(column_bits)
+        records["next"] = self.places(column.astype(np.int64)) | child.astype(np.uint32) << np.uint32(
+            column_bits
+        )
         return records
 
     def complete(self, nodes: NDArray[np.int64]) -> NDArray[Any]:
         """The nodes of complete trees; what a leaf has for a column is never read."""
         records = np.empty(len(nodes), RECORD)
-        records["key"], records["next"] = nodes & 0xFFFFFFFF, self.places(nodes.view(np.uint64) >> np.uint64(32))
+        records["key"], records["next"] = (
+            nodes & 0xFFFFFFFF,
+            self.places(nodes.view(np.uint64) >> np.uint64(32)),
+        )
         return records
 
 
-def tables(
-    runs: Sequence[PackedRun | None], n_trees: Sequence[int], column_bits: int
-) -> dict[str, Table]:
+def tables(runs: Sequence[PackedRun | None], n_trees: Sequence[int], column_bits: int) -> dict[str, Table]:
     """The arrays that the packed walk reads, by their C macro with the C type of an element.
 
     Parameters

@@ -57,8 +57,9 @@ class LibraryTables:
             {"float32": "float", "float64": "double"}[t] for t in (forest.x_dtype, str(forest.values.dtype))
         )
         parts, column_bits = _alike(list(_parts(forest)))
-        runs, bits = _runs(forest, parts), library_bits.tables(
-            forest, [(part.n_trees, part.bits) for part in parts]
+        runs, bits = (
+            _runs(forest, parts),
+            library_bits.tables(forest, [(part.n_trees, part.bits) for part in parts]),
         )
         nodes, tree_start = _nodes(forest, parts)
         numbers = {"VALUE": number, "SUM": sum_type, **_shape(forest), **_engines(parts, runs)}
@@ -217,7 +218,9 @@ def _engines(parts: list[Part], runs: NDArray[Any]) -> dict[str, str]:
         "HAS_PACKED": int(bool(packed)),
         "HAS_PLAIN": int(len(packed) < len(parts)),
         "KEYS_ARE_BITS": int(all(len(run.packed.columns.cuts) == 0 for run in packed)),
-        "MOST_COLUMNS": max((library_bits.n_columns(part.bits) for part in parts if part.bits is not None), default=1),
+        "MOST_COLUMNS": max(
+            (library_bits.n_columns(part.bits) for part in parts if part.bits is not None), default=1
+        ),
         "KEYS_OF_BLOCK": packed_layout.BLOCK * max((run.n_columns for run in packed), default=1),
         "N_ENTRIES": packed_layout.ENTRIES,
     }

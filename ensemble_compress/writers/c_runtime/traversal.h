@@ -107,7 +107,7 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
 }
 
 /* Few rows: eight trees at once. */
-static void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+APART void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
     ALIGNED uint32_t keys[KEYS_OF_BLOCK];
     const record_t *trees[WALK_LANES];
@@ -168,7 +168,7 @@ static void NAME(walk_chunk)(const run_t *run, uint32_t n_rows, uint32_t is_miss
 }
 
 /* As many rows at once as have room for their keys: fewer where values are missing. */
-static void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+APART void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
     ALIGNED uint32_t keys[MOST_KEYS];
     uint32_t n, is_missing;
@@ -207,7 +207,7 @@ INLINE void NAME(rank_group)(const run_t *run, const ROW *rows, uint32_t n_rows,
 }
 
 /* The trees of a run for at most BLOCK rows. */
-static void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
+APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
 {
     ALIGNED int8_t ranks[MOST_COLUMNS * BLOCK];
     ALIGNED uint8_t places[CHUNK * BLOCK];
