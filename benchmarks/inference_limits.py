@@ -3,11 +3,11 @@
 Two limits, each for the kind of trees it belongs to; neither knows how our engines are written, only what any engine of that
 kind has to do, and both use what the core is measured to do at that moment.
 
-- Trees of at most 64 leaves, all tests of a tree at once (bit vectors). A test is three vector operations on words of 16
-  bits, compare, or, and; a split is a test in each word of 16 leaves that its left subtree reaches into. A core does three vector
-  operations a cycle, on vectors as wide as its widest registers:
+- Trees of at most 64 leaves, all tests of a tree at once (bit vectors). A test is three vector operations on words of 8
+  bits, compare, or, and; a split is a test in each word of 8 leaves that its left subtree reaches into, and of an oblivious tree each
+  level is one test. A core does three vector operations a cycle, on vectors as wide as its widest registers:
 
-      cycles = tests * 3 operations * 16 bits / vector bits / 3 a cycle
+      cycles = tests * 3 operations * 8 bits / vector bits / 3 a cycle
 
   and a leaf is a load and an addition: two loads a cycle, half a cycle a tree. What it leaves out: finding the ranks of the
   row's values, the loads of the tests, moving rows and sums.
@@ -27,10 +27,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble_compress.engines.oblivious import find_levels
 from ensemble_compress.forest import Forest
 
 MOST_LEAVES = 64
-WORD = 16
+WORD = 8
 OPERATIONS_OF_A_TEST = 3
 OPERATIONS_A_CYCLE = 3
 LOADS_A_CYCLE = 2
@@ -40,7 +41,8 @@ NODE_BYTES = 8
 def limit(forest: Forest, rows: NDArray[Any]) -> dict[str, Any]:
     """The limit of a forest on rows like these, and what it is made of; `us` is microseconds a row."""
     n_leaves = np.add.reduceat(forest.is_leaf.astype(np.int64), forest.tree_start[:-1])
-    if n_leaves.max() <= MOST_LEAVES:
+    levels = find_levels(forest.nodes, forest.tree_start)
+    if n_leaves[levels == 0].max(initial=0) <= MOST_LEAVES:
         return _of_bits(forest)
     return _of_walks(forest, rows)
 
@@ -71,13 +73,15 @@ def _of_walks(forest: Forest, rows: NDArray[Any]) -> dict[str, Any]:
 
 
 def count_tests(forest: Forest) -> int:
-    """Over all splits the number of words of 16 leaves that the left subtree reaches into."""
+    """Over all splits the number of words of 8 leaves that the left subtree reaches into; of oblivious trees the levels."""
+    levels = find_levels(forest.nodes, forest.tree_start)
     before = np.append(0, np.cumsum(forest.is_leaf, dtype=np.int64))
     splits = np.flatnonzero(~forest.is_leaf)
     first = before[forest.tree_start[forest.tree_of_node[splits]]]
     # Nodes lie in pre-order: a left subtree's leaves are those between the split and its right child.
     begin, last = before[splits] - first, before[forest.nodes.right[splits]] - first - 1
-    return int((last // WORD - begin // WORD + 1).sum())
+    is_alone = levels[forest.tree_of_node[splits]] == 0
+    return int((last // WORD - begin // WORD + 1)[is_alone].sum() + levels.sum())
 
 
 def vector_bits() -> int:

@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 from strategies import forests, hard_rows, large_forests, rows_for
 
 from ensemble_compress import predict
-from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, plan, structure, walk
+from ensemble_compress.engines import (
+    bit_layout,
+    bitvector,
+    one_row,
+    packed_layout,
+    packed_walk,
+    plan,
+    structure,
+    walk,
+)
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -89,7 +98,7 @@ def by_engine(name: str, forest: Forest, rows: np.ndarray, start: int, stop: int
 @pytest.mark.parametrize(
     "engine", [pytest.param(name, marks=() if name == "walk" else needs_the_compiler) for name in ENGINES]
 )
-@given(forests(), st.integers(0, 3 * bitvector.BLOCK), st.data())
+@given(forests(), st.integers(0, 3 * bit_layout.BLOCK), st.data())
 def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_it_was_given(
     engine: str, forest: Forest, n_rows: int, data: st.DataObject
 ) -> None:
@@ -115,7 +124,7 @@ def test_every_engine_writes_the_leaves_and_sums_of_the_naive_twin_for_the_rows_
 def test_every_engine_takes_many_trees_and_trees_of_many_splits(
     engine: str, data: st.DataObject, seed: int
 ) -> None:
-    most = bitvector.MOST_LEAVES - 1 if engine == "bits" else 70
+    most = bit_layout.MOST_LEAVES - 1 if engine == "bits" else 70
     forest = data.draw(large_forests(max_splits=most))
     rows = hard_rows(forest, 40, seed)
     leaves, sums = by_engine(engine, forest, rows, 0, len(rows))
@@ -148,7 +157,7 @@ def test_trees_and_columns_that_eight_bytes_cannot_say_are_left_to_the_plain_wal
 
 
 @needs_the_compiler
-@pytest.mark.parametrize("n_leaves", [1, 2, 15, 16, 17, 31, 32, 33, 48, 49, 63, 64])
+@pytest.mark.parametrize("n_leaves", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 56, 57, 63, 64])
 @pytest.mark.parametrize("turns_left", [True, False])
 def test_bit_vectors_reach_every_leaf_of_trees_around_the_width_of_a_word(
     n_leaves: int, turns_left: bool
@@ -194,12 +203,28 @@ def join(forests: list[Forest]) -> Forest:
     return Forest(joined, start, [-1] * len(forests), np.concatenate(values), np.zeros(1), n_features=1)
 
 
-def test_more_thresholds_than_ranks_are_left_to_the_walk() -> None:
-    n_trees = np.iinfo(np.int16).max // 63 + 1
-    forest = join([chain(63, turns_left=True)] * n_trees)
-    apart = forest.nodes.threshold + np.repeat(np.arange(n_trees) / n_trees, 127)
-    nodes = forest.nodes._replace(threshold=np.where(forest.nodes.feature >= 0, apart, 0))
-    forest = Forest(nodes, forest.tree_start, [-1] * n_trees, forest.values, np.zeros(1), n_features=1)
+def apart(forest: Forest) -> Forest:
+    """The same trees with thresholds of each tree's own."""
+    tree = np.repeat(np.arange(forest.n_trees), np.diff(forest.tree_start))
+    threshold = forest.nodes.threshold + tree / forest.n_trees
+    return replace(forest, nodes=forest.nodes._replace(threshold=np.where(forest.is_leaf, 0, threshold)))
+
+
+@needs_the_compiler
+@pytest.mark.parametrize(("n_trees", "n_pairs"), [(4, 1), (5, 2), (30, 8)])
+def test_thresholds_that_are_more_than_ranks_take_several_columns(n_trees: int, n_pairs: int) -> None:
+    forest = apart(join([chain(63, turns_left=True)] * n_trees))
+    assert len(forest._plan.runs[0].bits.columns.feature) == n_pairs
+    rows = np.concatenate([hard_rows(forest, 300), [[-np.inf], [np.inf], [np.nan]]])
+    leaves, sums = by_engine("bits", forest, rows, 0, len(rows))
+    np.testing.assert_array_equal(oracle.leaves(forest, rows), leaves)
+    np.testing.assert_array_equal(oracle.margins(forest, rows), sums)
+
+
+@needs_the_compiler
+def test_more_columns_than_the_caches_hold_are_left_to_the_walk(monkeypatch) -> None:
+    monkeypatch.setattr(bit_layout, "MOST_PAIRS", 7)
+    forest = apart(join([chain(63, turns_left=True)] * 30))
     assert forest._plan.runs[0].bits is None
     assert_agrees(forest, np.array([[-1.0], [3.5], [40.25], [99], [np.nan], [7]]))
 

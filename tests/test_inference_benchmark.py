@@ -17,7 +17,7 @@ import inference_worker
 import numpy as np
 import pytest
 
-from ensemble_compress.engines import bitvector
+from ensemble_compress.engines import bit_layout
 from ensemble_compress.forest import Forest
 
 # -- the quick run -----------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_tests_are_counted_as_the_engine_lays_them_out(tmp_path):
     found = {}
     for name in arm.MODELS:
         forest, _ = arm.make_case(name, tmp_path / "forest.npz")
-        laid_out = bitvector.lay_out(
+        laid_out = bit_layout.lay_out(
             forest.nodes, forest.category_sets, forest.tree_start, forest.tree_output, forest.values
         )
         if laid_out is not None:

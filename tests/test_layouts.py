@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import forests, large_forests
 
-from ensemble_compress.engines import bitvector, one_row, packed_layout, plan
+from ensemble_compress.engines import bit_layout, one_row, packed_layout, plan
 from ensemble_compress.engines.columns import Columns
 from ensemble_compress.forest import Forest
 
@@ -48,6 +48,12 @@ def assert_columns_are_sound(columns: Columns, forest: Forest) -> None:
         size = np.diff(columns.cut_start)
         assert (size > 0).all()
         assert (size & (size - 1) == 0).all()
+        assert len(columns.origin) == len(columns.scale) == len(columns.n_steps) == n_pairs
+        assert_starts(columns.bucket_start, len(columns.bucket_low))
+        assert (np.diff(columns.bucket_start) > 0).all()
+        pair = np.repeat(np.arange(n_pairs), np.diff(columns.bucket_start))
+        assert (columns.bucket_low >= columns.cut_start[pair]).all()
+        assert (columns.bucket_low + (1 << columns.n_steps[pair]) - 1 <= columns.cut_start[pair + 1]).all()
     assert_starts(columns.set_start, len(columns.set_words))
 
 
@@ -128,7 +134,7 @@ def test_complete_trees_lie_in_their_array_and_end_in_leaves_of_their_own_tree(f
 
 
 @settings(max_examples=40)
-@given(st.one_of(forests(), large_forests(max_splits=bitvector.MOST_LEAVES - 1)))
+@given(st.one_of(forests(), large_forests(max_splits=bit_layout.MOST_LEAVES - 1)))
 def test_tests_and_leaves_of_bit_vectors_lie_in_their_arrays(forest: Forest) -> None:
     bits = run_of(forest).bits
     assume(bits is not None)
@@ -139,13 +145,16 @@ def test_tests_and_leaves_of_bit_vectors_lie_in_their_arrays(forest: Forest) -> 
     assert (np.diff(bits.word_start) > 0).all()
     assert_starts(bits.test_start, n_tests)
     assert len(bits.above) == len(bits.mask) == n_tests
-    n_ranks = 2 * len(bits.columns.feature) * bitvector.BLOCK
-    assert (bits.column % bitvector.BLOCK == 0).all()
-    assert_inside(bits.column + bitvector.BLOCK - 1, n_ranks)
-    for pairs in (bits.above, bits.mask):
-        halves = pairs.view(np.uint16).reshape(-1, 2)
-        np.testing.assert_array_equal(halves[:, 0], halves[:, 1])
-    assert len(bits.row) == len(bits.node) == len(bits.leaf_value) == n_words * bitvector.WORD
+    n_ranks = 2 * len(bits.columns.feature) * bit_layout.BLOCK
+    assert (bits.column % bit_layout.BLOCK == 0).all()
+    assert_inside(bits.column + bit_layout.BLOCK - 1, n_ranks)
+    for quads in (bits.above, bits.mask):
+        bytes_of = quads.view(np.uint8).reshape(-1, 4)
+        np.testing.assert_array_equal(np.repeat(bytes_of[:, :1], 4, axis=1), bytes_of)
+    for chunk in range(0, forest.n_trees, bit_layout.CHUNK):
+        of_chunk = bits.order[chunk : chunk + bit_layout.CHUNK]
+        assert list(range(chunk, chunk + len(of_chunk))) == sorted(of_chunk.tolist())
+    assert len(bits.row) == len(bits.node) == len(bits.leaf_value) == n_words * bit_layout.WORD
     assert_inside(bits.row, len(bits.values))
     assert_inside(bits.node, forest.n_nodes)
 

@@ -13,7 +13,7 @@ Source: Lucchese et al., "QuickScorer", SIGIR 2015, section 3 (the bit vectors);
 section 4 (a block of rows to a split). The vectors are written out as LLVM's own, which become AVX2, AVX-512 or NEON.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -21,166 +21,23 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import inlined, kernel
-from ensemble_compress.engines.columns import GROUP, Columns, copy_below, find_columns, find_keys
-from ensemble_compress.engines.steps import array_data, field_data
+from ensemble_compress.engines import inlined, kernel, oblivious
+from ensemble_compress.engines.bit_layout import BLOCK, CHUNK, WORD
+from ensemble_compress.engines.columns import GROUP, copy_below, find_keys
+from ensemble_compress.engines.steps import array_data, field_data, splat_for
 
-BLOCK = 256
 FEW = 32
 MOST_FEW = 64
 """So many rows or fewer, when nothing more is left, go in blocks of `FEW`."""
 
-WORD = 8
-
-CHUNK = 128
-"""Trees whose leaves are found before they are added up."""
-
 TOGETHER = 4
 """Trees of one output whose leaves are added up in one go: the sums are read and written once."""
-
-MOST_LEAVES = 64
-MOST_PAIRS = 4096
-"""A block's ranks have to stay in the processor's second cache."""
-
-
-class BitVectors(NamedTuple):
-    """A run of trees laid out for this engine.
-
-    Attributes
-    ----------
-    columns : Columns
-        What the rows' keys are made of; the keys are int8 ranks.
-    order : ndarray of shape (n_trees,) int32
-        In which order trees are added up: within a chunk, those of one output side by side.
-    word_start : ndarray of shape (n_trees + 1,) int32
-        Where a tree's words begin.
-    test_start : ndarray of shape (n_words + 1,) int32
-        Where a word's tests begin.
-    column, above, mask : ndarray of shape (n_tests,) int32
-        A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`. The column is
-        its first rank's place in a block; the two others are there four times, in each of the 8 bits.
-    row : ndarray of shape (n_words * WORD,) int32
-        The row of `values` of each leaf, at the number of its bit.
-    leaf_value : ndarray of shape (n_words * WORD,)
-        The first value of each leaf.
-    node : ndarray of shape (n_words * WORD,) int32
-        The node that each leaf is.
-    tree_output, values : ndarray
-        As in `Forest`.
-    """
-
-    columns: Columns
-    order: NDArray[np.int32]
-    word_start: NDArray[np.int32]
-    test_start: NDArray[np.int32]
-    column: NDArray[np.int32]
-    above: NDArray[np.int32]
-    mask: NDArray[np.int32]
-    row: NDArray[np.int32]
-    leaf_value: NDArray[Any]
-    node: NDArray[np.int32]
-    tree_output: NDArray[np.int32]
-    values: NDArray[Any]
-
-
-# -- layout ------------------------------------------------------------------------------------------------------
-
-
-def lay_out(
-    nodes: Any,
-    sets: Any,
-    tree_start: NDArray[np.int32],
-    tree_output: NDArray[np.int32],
-    values: NDArray[Any],
-) -> BitVectors | None:
-    """The arrays of a forest as the kernel below wants them; None where a tree or a column is too large for it."""
-    is_leaf = nodes.feature < 0
-    leaves_before = np.append(0, np.cumsum(is_leaf, dtype=np.int64))
-    first_leaf = leaves_before[tree_start]
-    n_leaves = np.diff(first_leaf)
-    if n_leaves.max(initial=0) > MOST_LEAVES:
-        return None
-    splits = np.flatnonzero(~is_leaf)
-    found = find_columns(nodes, sets, splits, np.int8, MOST_PAIRS)
-    if found is None:
-        return None
-    columns, column, rank = found
-    word_start = np.append(0, np.cumsum(-(-n_leaves // WORD)))
-    tree = np.searchsorted(tree_start, splits, side="right") - 1
-    # Nodes lie in pre-order: the leaves of a left subtree are those between the split and its right child.
-    begin, end = (leaves_before[j] - first_leaf[tree] for j in (splits, nodes.right[splits]))
-    split, word, mask = _tests(begin, end, word_start[tree])
-    # Tests of one column side by side: its ranks are in the nearest cache then.
-    order = np.lexsort((column[split], word))
-    split, word, mask = split[order], word[order], mask[order]
-    place = _places(n_leaves, word_start)
-    row, node = np.zeros(word_start[-1] * WORD, np.int32), np.zeros(word_start[-1] * WORD, np.int32)
-    row[place], node[place] = nodes.leaf[is_leaf], np.flatnonzero(is_leaf)
-    return BitVectors(
-        columns,
-        _order(tree_output),
-        word_start.astype(np.int32),
-        np.searchsorted(word, np.arange(word_start[-1] + 1)).astype(np.int32),
-        column[split] * np.int32(BLOCK),
-        _four_times((rank[split] + 1).astype(np.int8)),
-        _four_times(mask),
-        row,
-        np.ascontiguousarray(values[row, 0]) if len(values) else np.zeros(len(row), values.dtype),
-        node,
-        tree_output,
-        values,
-    )
-
-
-def _order(tree_output: NDArray[np.int32]) -> NDArray[np.int32]:
-    """`order` of `BitVectors`. No output's sum sees it; trees that add to all outputs leave the others where they are."""
-    tree = np.arange(len(tree_output), dtype=np.int32)
-    return (
-        tree
-        if tree_output.min(initial=0) < 0
-        else np.lexsort((tree, tree_output, tree // CHUNK)).astype(np.int32)
-    )
-
-
-def _four_times(numbers: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Each number in every 8 bits of 32."""
-    return np.repeat(numbers, 4).view(np.int32)
-
-
-def _places(n_leaves: NDArray[np.int64], word_start: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each leaf lies: a tree's leaves side by side, from its first word on."""
-    first = np.repeat(np.append(0, np.cumsum(n_leaves))[:-1], n_leaves)
-    return np.repeat(word_start[:-1] * WORD, n_leaves) + np.arange(n_leaves.sum()) - first
-
-
-def _tests(
-    begin: NDArray[np.int64], end: NDArray[np.int64], first_word: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int8]]:
-    """(split, word, mask) of every test: a split clears the leaves `begin` to `end`, which lie in one word or more."""
-    found = []
-    for k in range(MOST_LEAVES // WORD):
-        low, high = np.clip(begin - WORD * k, 0, WORD), np.clip(end - WORD * k, 0, WORD)
-        split = np.flatnonzero(high > low)
-        cleared = (1 << high[split]) - (1 << low[split])
-        found.append((split, first_word[split] + k, (0xFF & ~cleared).astype(np.uint8).view(np.int8)))
-    split, word, mask = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return split, word, mask
-
-
-# -- kernel ------------------------------------------------------------------------------------------------------
 
 
 def _finder_for(n_lanes: int) -> Any:
     """The intrinsic that finds the leaves of the first `n_lanes` rows of a block."""
-    byte, index, place = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-    vector, quads = ir.VectorType(byte, n_lanes), ir.VectorType(index, n_lanes // 4)
-
-    def splat(builder: Any, quad: Any) -> Any:
-        """Four times 8 bits in all lanes: one load, where 8 bits alone take a load and a shuffle."""
-        nothing = ir.Constant(quads, ir.Undefined)
-        one = builder.insert_element(nothing, quad, ir.Constant(index, 0))
-        all_lanes = ir.Constant(quads, [0] * (n_lanes // 4))
-        return builder.bitcast(builder.shuffle_vector(one, nothing, all_lanes), vector)
+    index, place = ir.IntType(32), ir.IntType(64)
+    vector, splat = ir.VectorType(ir.IntType(8), n_lanes), splat_for(n_lanes)
 
     def constant(value: int) -> Any:
         return ir.Constant(vector, [value] * n_lanes)
@@ -239,6 +96,7 @@ def _finder_for(n_lanes: int) -> Any:
 
 
 _find_few, _find_block = _finder_for(FEW), _finder_for(BLOCK)
+_number_few, _number_block = oblivious.finder_for(FEW), oblivious.finder_for(BLOCK)
 
 
 def _adder_of(n_trees: int) -> Any:
@@ -295,10 +153,17 @@ def _find_places(
 ) -> None:
     """Write to `places` where each row's leaf lies among those of its tree, for the trees from `first` to `last`."""
     for t in range(first, last):
-        if n_lanes == FEW:
-            _find_few(plan, ranks, t, places[t - first])
+        of_tree = places[t - first]
+        if plan.levels[t] > 0:
+            start = np.int64(plan.test_start[plan.word_start[t]])
+            if n_lanes == FEW:
+                _number_few(plan, ranks, start, start + plan.levels[t], of_tree)
+            else:
+                _number_block(plan, ranks, start, start + plan.levels[t], of_tree)
+        elif n_lanes == FEW:
+            _find_few(plan, ranks, t, of_tree)
         else:
-            _find_block(plan, ranks, t, places[t - first])
+            _find_block(plan, ranks, t, of_tree)
 
 
 @inlined

@@ -13,7 +13,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, one_row, packed_layout, packed_walk, walk
+from ensemble_compress.engines import (
+    bit_layout,
+    bitvector,
+    oblivious,
+    one_row,
+    packed_layout,
+    packed_walk,
+    walk,
+)
 
 # Nanoseconds, measured on an AVX2 processor at 3.4 GHz; only their ratios matter.
 PLAIN_STEP = 4.5
@@ -97,11 +105,11 @@ class Run:
         return packed_layout.lay_out(*self._arrays, x_dtype=self._x_dtype)
 
     @cached_property
-    def bits(self) -> bitvector.BitVectors | None:
+    def bits(self) -> bit_layout.BitVectors | None:
         """The trees as the bit-vector engine wants them; None where it cannot have them."""
         if not self._is_small or numba.config.DISABLE_JIT:
             return None
-        return bitvector.lay_out(*self._arrays)
+        return bit_layout.lay_out(*self._arrays)
 
     @cached_property
     def _n_steps(self) -> float:
@@ -150,7 +158,7 @@ class Run:
         if n_rows >= BITS_ROWS and self.bits is not None:
             row = TEST * len(self.bits.column) + BITS_LEAF * self.n_trees
             row += _key_cost(self.bits.columns)
-            group = bitvector.FEW if n_rows <= bitvector.FEW else bitvector.BLOCK
+            group = bitvector.FEW if n_rows <= bitvector.FEW else bit_layout.BLOCK
             costs["bits"] = CALL + _whole(n_rows, group) * row
         return costs
 
@@ -233,7 +241,7 @@ class Plan:
 
     @cached_property
     def _is_small(self) -> NDArray[np.bool_]:
-        return _are_small(self._arrays[2])
+        return _are_small(self._arrays[0], self._arrays[2])
 
     @cached_property
     def _bounds(self) -> list[int]:
@@ -266,10 +274,10 @@ class Plan:
         return runs
 
 
-def _are_small(tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _are_small(nodes: Any, tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     """For each tree whether bit vectors may run it; runs that are too short to pay are said to be large."""
     n_leaves = (np.diff(tree_start) + 1) // 2
-    is_small = n_leaves <= bitvector.MOST_LEAVES
+    is_small = (n_leaves <= bit_layout.MOST_LEAVES) | (oblivious.find_levels(nodes, tree_start) > 0)
     if is_small.all():
         return np.asarray(is_small)
     cuts = np.flatnonzero(np.diff(is_small)) + 1

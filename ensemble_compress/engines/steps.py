@@ -43,6 +43,19 @@ def field_data(context: Any, builder: Any, plan_type: Any, plan: Any) -> Callabl
     return data
 
 
+def splat_for(n_lanes: int) -> Callable[[Any, Any], Any]:
+    """What fills a vector of `n_lanes` bytes with four times 8 bits: one load, where 8 bits alone take a load and a shuffle."""
+    vector, quads = ir.VectorType(ir.IntType(8), n_lanes), ir.VectorType(KEY, n_lanes // 4)
+
+    def splat(builder: Any, quad: Any) -> Any:
+        nothing = ir.Constant(quads, ir.Undefined)
+        one = builder.insert_element(nothing, quad, ir.Constant(KEY, 0))
+        all_lanes = ir.Constant(quads, [0] * (n_lanes // 4))
+        return builder.bitcast(builder.shuffle_vector(one, nothing, all_lanes), vector)
+
+    return splat
+
+
 def walk(
     builder: Any,
     trees: Sequence[Any],

@@ -1,4 +1,4 @@
-"""Bit vectors in the tables of the shared library: the arrays of `engines.bitvector`, of all runs, in C's order.
+"""Bit vectors in the tables of the shared library: the arrays of `engines.bit_layout`, of all runs, in C's order.
 
 A pair has a second column only where some test reads it.
 """
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector
-from ensemble_compress.engines.bitvector import BLOCK, BitVectors
+from ensemble_compress.engines import bit_layout
+from ensemble_compress.engines.bit_layout import BLOCK, BitVectors
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers.library_columns import Table, joined
 
@@ -27,7 +27,7 @@ TEST = np.dtype([("at", "u4"), ("above", "u4"), ("mask", "u4")])
 
 def lay_out(arrays: Any) -> BitVectors | None:
     """The layout of a run; None where it cannot be, or its ranks need too much room."""
-    bits = bitvector.lay_out(*arrays)
+    bits = bit_layout.lay_out(*arrays)
     return bits if bits is not None and n_columns(bits) <= MOST_COLUMNS else None
 
 
@@ -54,10 +54,12 @@ def tables(forest: Forest, parts: list[tuple[int, BitVectors | None]]) -> dict[s
         The number of trees of each run, and its layout; None where it is not run so.
     """
     n_words = [np.zeros(n, np.int64) if bits is None else np.diff(bits.word_start) for n, bits in parts]
+    levels = [np.zeros(n, np.int32) if bits is None else bits.levels for n, bits in parts]
     runs = [bits for _, bits in parts if bits is not None]
     items = joined(np.dtype("u4"), [bits.row.astype(np.uint32) for bits in runs])
     arrays = {
         "TESTS": ("test_t", joined(TEST, [_tests(bits) for bits in runs])),
+        "LEVELS": ("int32_t", joined(np.dtype("i4"), levels)),
         "WORD_START": ("uint32_t", _bounds(n_words)),
         "TEST_START": ("uint32_t", _bounds([np.diff(bits.test_start) for bits in runs])),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bitvector, packed_layout
+from ensemble_compress.engines import bit_layout, oblivious, packed_layout
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers import library_bits, library_columns, library_packed
 from ensemble_compress.writers.library_packed import PackedRun
@@ -99,7 +99,7 @@ class Part:
 
     first: int
     last: int
-    bits: bitvector.BitVectors | None
+    bits: bit_layout.BitVectors | None
     packed: PackedRun | None
 
     @property
@@ -109,7 +109,10 @@ class Part:
 
 def _parts(forest: Forest) -> Iterator[Part]:
     """The runs, in tree order."""
-    is_small = (np.diff(forest.tree_start) + 1) // 2 <= bitvector.MOST_LEAVES
+    n_leaves = (np.diff(forest.tree_start) + 1) // 2
+    is_small = (n_leaves <= bit_layout.MOST_LEAVES) | (
+        oblivious.find_levels(forest.nodes, forest.tree_start) > 0
+    )
     bounds = [0, *(np.flatnonzero(np.diff(is_small)) + 1).tolist(), forest.n_trees]
     for first, last in pairwise(bounds):
         if first < last:

@@ -22,6 +22,24 @@ INLINE NAME(vector) NAME(lowest_bit)(NAME(vector) bits)
     return one | two | four;
 }
 
+/* The leaves of n_vectors of rows in an oblivious tree, which is one test a level: numbers of one bit each. */
+INLINE void NAME(find_oblivious_places)(uint32_t tree, const int8_t *ranks, const uint32_t n_vectors, uint8_t *places)
+{
+    const uint32_t start = TEST_START[WORD_START[tree]], stop = start + (uint32_t)LEVELS[tree];
+    const NAME(vector) zero = {0};
+    NAME(vector) number[TILE];
+    uint32_t j, v;
+    for (v = 0; v < n_vectors; v++) number[v] = zero;
+    for (j = start; j < stop; j++) {
+        const test_t *test = TESTS + j;
+        const NAME(signed_vector) *rank = (const NAME(signed_vector) *)(ranks + test->at);
+        const NAME(signed_vector) above = (NAME(signed_vector))NAME(splat)(test->above);
+        const NAME(vector) bit = NAME(splat)(test->mask);
+        for (v = 0; v < n_vectors; v++) number[v] |= ~(NAME(vector))(above > rank[v]) & bit;
+    }
+    for (v = 0; v < n_vectors; v++) ((NAME(vector) *)places)[v] = number[v];
+}
+
 /* Write the place of each row's leaf in a tree, for n_vectors of rows. */
 INLINE void NAME(find_some_places)(uint32_t tree, const int8_t *ranks, const uint32_t n_vectors, uint8_t *places)
 {
@@ -29,6 +47,10 @@ INLINE void NAME(find_some_places)(uint32_t tree, const int8_t *ranks, const uin
     const NAME(vector) zero = {0};
     NAME(vector) kept[TILE], word[TILE], bits[TILE];
     uint32_t w, j, v;
+    if (LEVELS[tree]) {
+        NAME(find_oblivious_places)(tree, ranks, n_vectors, places);
+        return;
+    }
     for (v = 0; v < n_vectors; v++) kept[v] = word[v] = zero;
     for (w = WORD_START[tree + 1]; w-- > first_word;) {
         const uint32_t stop = TEST_START[w + 1];
