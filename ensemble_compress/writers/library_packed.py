@@ -83,7 +83,8 @@ class PackedRun:
     def places(self, at: NDArray[Any]) -> NDArray[np.uint32]:
         """Where columns begin in a block of keys, that began elsewhere in the engine's."""
         pair, is_second = np.divmod(at // BLOCK, 2)
-        return (BLOCK * (pair + is_second * self.second)).astype(np.uint32)
+        places: NDArray[np.uint32] = (BLOCK * (pair + is_second * self.second)).astype(np.uint32)
+        return places
 
     def records(self, column_bits: int) -> NDArray[Any]:
         """The nodes."""
