@@ -42,7 +42,7 @@ def reading_table(rows: Sequence[Row]) -> str:
         f" {len(rows[0]['seconds'])} turns and (the fastest to the slowest); bold where ours is slower. *own load*: `xgboost.Booster(model_file=)`,"
         " `lightgbm.Booster(model_file=)`, and for scikit-learn, which has none, `pickle.loads`. *arrays*: all arrays of the forest."
         " *peak*: how far the resident size of a fresh process grows, the median of"
-        f" {len(rows[0]['peak_bytes'])}, as a multiple of the arrays. Measured on {_machine(run)}, at commit {run['commit']}, by"
+        f" {len(rows[0]['peak_bytes'])}, as a multiple of the arrays. Measured on {measured_on(run)}, at commit {run['commit']}, by"
         " `reading.py`."
     )  # fmt: skip
     return "\n".join([*lines, "", note])
@@ -95,7 +95,7 @@ def fuzz_table(rows: Sequence[Row]) -> str:
         f"{number(total['inputs'])} files: {number(total['refused'])} refused with an error of ours, {number(total['read'])} read to a sound"
         f" forest that answers as the naive twin does, {number(total['found'])} anything else (a crash, a hang of a minute, another"
         " exception, a warning, a forest that breaks a rule). *largest peak*: bytes that Python and NumPy held at most while one of"
-        f" the copies was read. Measured on {_machine(run)}, at commit {commits}, by `fuzz.py`."
+        f" the copies was read. Measured on {measured_on(run)}, at commit {commits}, by `fuzz.py`."
     )  # fmt: skip
     return "\n".join([*lines, "", note])
 
@@ -107,6 +107,7 @@ def _fuzz_cells(row: Row) -> list[str]:
     return [row["base"], number(row["bytes"]), *counts, found, f"{slowest:.2f}", size(largest)]
 
 
-def _machine(run: Row) -> str:
+def measured_on(run: Row) -> str:
+    """The machine and the versions of a run, in words."""
     versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items() if name != "pandas")
     return f"{run['machine']['processor']}, {run['machine']['cores']} cores with {versions}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import inference_report
 from arm_report import arm_table
+from building_report import building_table
 from reading_report import fuzz_table, reading_table
 
 from ensemble_compress.wording import number, size
@@ -180,6 +181,7 @@ OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "fuzz": fuzz_table,
     "engines": inference_report.engines_table,
     "arm": arm_table,
+    "building": building_table,
 }
 """Those of the benchmarks' own page."""
 SOURCES = {"engines": "inference"}

@@ -1,241 +1,32 @@
-"""What the shared library reads and who reads it: every traversal, sanitizers, threads, C programs, Python without us."""
+"""What the shared library says of itself, and who reads it: C programs, and Python without us."""
 
 import ctypes
 import json
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from library_cases import fit
 from sources import ROOT
 from strategies import forests, hard_rows
 from test_writer_c import draw_forests, small_forest
 
-from ensemble_compress.errors import ToolchainError
 from ensemble_compress.forest import Forest
-from ensemble_compress.readers import read
-from ensemble_compress.writers import export_forest, library_tables, shared_library
-from ensemble_compress.writers.library_tables import LibraryTables
-from ensemble_compress.writers.shared_library import SharedLibrary, write_shared_library
+from ensemble_compress.writers import export_forest, shared_library
+from ensemble_compress.writers.shared_library import write_shared_library
 from ensemble_compress.writers.standalone import Model
 from ensemble_compress.writers.toolchain import compile_c, find_compiler
-
-ROW_COUNTS = (1, 2, 15, 17, 31, 33, 64, 65, 130)
-
-
-def fit(n_trees: int, max_leaf_nodes: int | None, n_classes: int = 3) -> Forest:
-    """A classifier of few rows, some of them with missing values."""
-    X = np.random.default_rng(0).normal(size=(700, 8)).astype(np.float32)
-    X[::7, 2] = np.nan
-    y = np.digitize(X[:, 0] + X[:, 1], np.linspace(-1, 1, n_classes - 1))
-    return read(RandomForestClassifier(n_trees, max_leaf_nodes=max_leaf_nodes, random_state=0).fit(X, y))
-
-
-def joined(parts: list[Forest]) -> Forest:
-    """One forest of the trees of all parts, in order."""
-    shift = np.cumsum([0, *(part.n_nodes for part in parts)])
-    rows = np.cumsum([0, *(len(part.values) for part in parts)])
-    nodes = [
-        part.nodes._replace(
-            right=np.where(part.nodes.right >= 0, part.nodes.right + at, -1),
-            leaf=np.where(part.nodes.leaf >= 0, part.nodes.leaf + row, -1),
-        )
-        for part, at, row in zip(parts, shift, rows, strict=False)
-    ]
-    whole = {field.name: getattr(parts[0], field.name) for field in fields(Forest)}
-    whole["nodes"] = type(nodes[0])(*map(np.concatenate, zip(*nodes, strict=True)))
-    starts = [part.tree_start[:-1] + at for part, at in zip(parts, shift, strict=False)]
-    whole["tree_start"] = np.concatenate([*starts, shift[-1:]])
-    whole["tree_output"] = np.concatenate([part.tree_output for part in parts])
-    whole["values"] = np.concatenate([part.values for part in parts])
-    return Forest(**whole)
-
-
-def check(forest: Forest, library: SharedLibrary) -> None:
-    for n_rows in ROW_COUNTS:
-        rows = hard_rows(forest, n_rows)
-        expected, actual = forest.margin(rows), library.margin(rows)
-        assert expected.tobytes() == actual.tobytes(), f"{forest!r}, {n_rows} rows"
-
-
-@pytest.fixture(scope="module")
-def mixed() -> Forest:
-    """Small trees, large ones, and a few small ones between them."""
-    small, large = fit(30, 20), fit(10, None)
-    return joined([small, large, small.take([0, 1]), large, fit(12, 60)])
 
 
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile in a third of the time; other tests compile what ships."""
     monkeypatch.setattr(shared_library, "OPTIONS", ("-O1", *shared_library.OPTIONS[1:], "-DHIGHEST_LEVEL=1"))
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_every_kind_of_vectors_gives_the_bits_of_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: Forest, level: int
-) -> None:
-    """A processor that lacks the vectors of a level runs the next lower one."""
-    monkeypatch.setattr(shared_library, "OPTIONS", (*shared_library.OPTIONS, f"-DHIGHEST_LEVEL={level}"))
-    check(mixed, SharedLibrary(write_shared_library(mixed, tmp_path / "model.so")))
-
-
-def test_runs_of_small_trees_are_bit_vectors_and_the_others_are_walked(mixed: Forest) -> None:
-    runs = LibraryTables.of(mixed).arrays["RUNS"][1]
-    expected = [(0, 30), (30, 40), (40, 42), (42, 52), (52, 64)]
-    assert expected == [(run["first_tree"], run["last_tree"]) for run in runs]
-    are_bits = [True, False, False, False, True]
-    assert are_bits == (runs["fewest_rows"] > 0).tolist()
-
-
-@pytest.mark.parametrize("step", [1e-12, 1e-320])
-def test_the_rows_from_which_bit_vectors_pay_fit_their_field(
-    monkeypatch: pytest.MonkeyPatch, mixed: Forest, step: float
-) -> None:
-    monkeypatch.setattr(library_tables, "STEP_NS", step)
-    monkeypatch.setattr(library_tables, "RANK_NS", 0.0)
-    runs = LibraryTables.of(mixed).arrays["RUNS"][1]
-    assert runs["fewest_rows"].tolist() == [2**31, 0, 0, 0, 2**31]
-
-
-def test_nodes_take_eight_bytes_where_floats_suffice_and_sixteen_elsewhere(mixed: Forest) -> None:
-    assert LibraryTables.of(mixed).arrays["NODES"][1].itemsize == 8
-    parts = {field.name: getattr(mixed, field.name) for field in fields(Forest)}
-    doubles = Forest(**parts | {"x_dtype": "float64"})
-    assert LibraryTables.of(doubles).arrays["NODES"][1].itemsize == 16
-
-
-@pytest.mark.usefixtures("quickly")
-def test_too_many_columns_for_the_stack_are_cut_into_runs(tmp_path: Path) -> None:
-    X = np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)
-    model = RandomForestRegressor(64, max_leaf_nodes=40, max_features=0.1, random_state=0)
-    forest = read(model.fit(X, X[:, :50].sum(axis=1)))
-    runs = LibraryTables.of(forest).arrays["RUNS"][1]
-    assert len(runs) > 1
-    assert 0 < runs["n_columns"].max() <= 512
-    check(forest, SharedLibrary(write_shared_library(forest, tmp_path / "model.so")))
-
-
-@pytest.mark.usefixtures("quickly")
-def test_rows_of_both_types_are_cast_as_the_model_does(tmp_path: Path) -> None:
-    parts = {field.name: getattr(fit(9, 30), field.name) for field in fields(Forest)}
-    for x_dtype in ("float32", "float64"):
-        forest = Forest(**parts | {"x_dtype": x_dtype})
-        library = ctypes.CDLL(str(write_shared_library(forest, tmp_path / f"{x_dtype}.so")))
-        for function, dtype in ((library.predict_margin, "float32"), (library.predict_margin_f64, "float64")):
-            X = np.random.default_rng(1).normal(size=(200, 8)).astype(dtype)
-            out = np.empty((len(X), forest.n_outputs))
-            function(
-                ctypes.c_void_p(X.ctypes.data), ctypes.c_size_t(len(X)), ctypes.c_void_p(out.ctypes.data)
-            )
-            np.testing.assert_array_equal(forest.margin(X), out)
-
-
-@pytest.mark.usefixtures("quickly")
-def test_a_forest_without_trees_answers_its_bias(tmp_path: Path) -> None:
-    forest = small_forest(bias=[2.5]).take([])
-    library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
-    assert library.margin(np.zeros((70, 1))).tolist() == [[2.5]] * 70
-
-
-def test_many_threads_at_once_get_the_same_bits(tmp_path: Path, mixed: Forest) -> None:
-    library = SharedLibrary(write_shared_library(mixed, tmp_path / "model.so"))
-    rows = hard_rows(mixed, 500)
-    expected = mixed.margin(rows).tobytes()
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: library.margin(rows, n_jobs=1).tobytes(), range(40)))
-    assert {expected} == set(answers)
-
-
-# -- no read outside an array ---------------------------------------------------------------------------------------
-
-DRIVER = """
-#define TABLES_ELSEWHERE
-#include "shared_library.c"
-#include <stdio.h>
-#include <stdlib.h>
-int main(int argc, char **argv)
-{
-    const size_t n_rows = (size_t)atoi(argv[1]), size = n_rows * N_FEATURES;
-    VALUE *rows = malloc(size * sizeof *rows);
-    double *out = malloc(n_rows * N_OUTPUTS * sizeof *out), *answers = malloc(n_rows * N_ANSWERS * sizeof *out);
-    int32_t *labels = malloc(n_rows * sizeof *labels);
-    if (argc != 2 || fread(rows, sizeof *rows, size, stdin) != size) return 1;
-    if (sizeof(VALUE) == 4) {
-        predict_margin((float *)rows, n_rows, out);
-        predict_labels((float *)rows, n_rows, labels);
-        predict_answers((float *)rows, n_rows, answers);
-    } else {
-        predict_margin_f64((double *)rows, n_rows, out);
-        predict_labels_f64((double *)rows, n_rows, labels);
-        predict_answers_f64((double *)rows, n_rows, answers);
-    }
-    fwrite(out, sizeof *out, n_rows * N_OUTPUTS, stdout);
-    free(rows); free(out); free(answers); free(labels);
-    return 0;
-}
-"""
-
-
-def table_apart(name: str, c_type: str, array: NDArray[Any]) -> str:
-    """A table as an array of its own, behind which the sanitizer watches."""
-    numbers = ",".join(map(str, array.tobytes())) or "0"
-    return (
-        f"static const unsigned char {name}_bytes[] __attribute__((aligned(64))) = {{{numbers}}};\n"
-        f"#define {name} ((const {c_type} *)(const void *){name}_bytes)\n"
-    )
-
-
-def sanitizer(folder: Path) -> list[str]:
-    """Options of a compiler that finds reads outside of arrays, or, with Zig, at least undefined behaviour."""
-    probe = folder / "probe.c"
-    probe.write_text("int main(void) { return 0; }\n")
-    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    try:
-        compile_c([probe], folder / "probe", options)
-    except ToolchainError:
-        return ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
-    return options
-
-
-def run_sanitized(
-    forest: Forest, folder: Path, rows: NDArray[Any], options: list[str]
-) -> NDArray[np.float64]:
-    shared_library.write_sources(forest, folder, "model")
-    numbers, arrays = shared_library._tables(forest, "model")
-    lines = [f"#define {key} {value}\n" for key, value in numbers.items()]
-    lines += [table_apart(key, *table) for key, table in arrays.items()]
-    (folder / "tables.h").write_text("".join(lines), "ascii")
-    (folder / "driver.c").write_text(DRIVER, "ascii")
-    compile_c(
-        [folder / "driver.c"],
-        folder / "driver",
-        ["-O1", "-g", "-DHIGHEST_LEVEL=1", *options],
-        ["-lm"],
-        folder=folder,
-    )
-    done = subprocess.run(
-        [folder / "driver", str(len(rows))], input=rows.tobytes(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr.decode()) == (0, ""), repr(forest)
-    return np.frombuffer(done.stdout, np.float64).reshape(len(rows), -1)
-
-
-def test_nothing_outside_an_array_is_read(tmp_path: Path, mixed: Forest) -> None:
-    options = sanitizer(tmp_path)
-    drawn = draw_forests(2, forests(max_trees=12, max_splits=12))
-    for n, forest in enumerate([mixed.take(np.arange(25, 45)), *drawn]):
-        (folder := tmp_path / str(n)).mkdir()
-        rows = hard_rows(forest, 75)
-        actual = run_sanitized(forest, folder, rows, options)
-        np.testing.assert_array_equal(forest.margin(rows), actual)
 
 
 # -- what it says of itself, and what follows from margins ------------------------------------------------------------

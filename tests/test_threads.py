@@ -20,7 +20,7 @@ from strategies import hard_rows
 from test_forest import two_trees
 
 from ensemble_compress import threads
-from ensemble_compress.engines import bitvector, one_row, one_row_bits, packed_layout, walk
+from ensemble_compress.engines import bit_layout, heap_layout, one_row, one_row_bits, packed_layout, walk
 from ensemble_compress.errors import InputError, ParameterError
 from ensemble_compress.threads import ROWS_PER_THREAD, count_threads, over_threads
 
@@ -223,7 +223,7 @@ def test_threads_that_meet_a_forest_at_once_lay_its_trees_out_once(monkeypatch: 
 
         monkeypatch.setattr(module, "lay_out", counted)
 
-    for module in (walk, packed_layout, bitvector, one_row, one_row_bits):
+    for module in (walk, packed_layout, heap_layout, bit_layout, one_row, one_row_bits):
         count(module)
 
     def ask(n_rows: int) -> bytes:

@@ -1,50 +1,32 @@
-"""The tables of the shared library: what its two traversals read, and the numbers that its C code is compiled for.
+"""The tables of the shared library: what its traversals read, and the numbers that its C code is compiled for.
 
-Every tree is there as nodes in pre-order, for the walk: 8 bytes a node where thresholds, features and trees are small
-enough, else 16. A step to the left is the next node, a step to the right adds the node's offset; a leaf's threshold is a
-NaN, for which every test fails, and its offset 0, so that a row which has arrived stays. The NaN's low bits name the row of
-values. Runs of trees with at most 64 leaves are there a second time, for bit vectors (`engines.bitvector` tells how); the
-values of their leaves lie where a hash of the leaf's bit points, which costs a vector less than to count the bit.
+The trees are cut into runs of neighbours. A run is there for the packed walk (`engines.packed_layout` tells how), and a run of
+trees with at most 64 leaves a second time for bit vectors (`engines.bitvector`); the values of their leaves lie where a
+hash of the leaf's bit points, which costs a vector less than to count the bit. Only trees that the packed walk cannot
+have, for they test too many features, are there as plain nodes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bit_layout
-from ensemble_compress.engines.columns import float32_below
+from ensemble_compress.engines import bit_layout, oblivious, packed_layout
 from ensemble_compress.forest import Forest
+from ensemble_compress.writers import library_bits, library_columns, library_packed
+from ensemble_compress.writers.library_packed import PackedRun
 
 FEWEST_TREES = 8
 """Shorter runs of small trees are walked with their neighbours."""
 
-MOST_COLUMNS = 512
-"""The ranks of a block of rows lie on the stack: 64 kB of it."""
-
-BLOCK_BYTES = 1 << 18
-"""Rows that all go through a tree before the next one stay in the second cache."""
-
-NARROW_ITEM, NARROW_NAN = (1 << 22) - 1, 0x7FC00000
-WIDE_NAN = 0x7FF8000000000000
-STEP_NS, TEST_NS, RANK_NS = 1.6, 1.3, 0.7
-"""A row one node on; a test on a block of rows; a value one step on in the search for its rank (measured with AVX2)."""
-
-MOST_ROWS = 2**31
-"""So many rows are never there: a run of which they are asked is always walked."""
-
 RUN = np.dtype(
-    [(name, "u4") for name in ("first_tree", "last_tree", "first_column", "n_columns", "fewest_rows")]
+    [(name, "u4") for name in ("first_tree", "last_tree", "fewest_rows", "first_pair", "n_pairs")]
+    + [(name, "u4") for name in ("is_packed", "first_packed_pair", "n_packed_pairs", "second")]
 )
-COLUMN = np.dtype(
-    [("first_cut", "u4"), ("n_cuts", "u4"), ("feature", "u4"), ("set", "i4"), ("missing", "i4")]
-)
-TEST = np.dtype([("column", "u4"), ("above", "i2"), ("mask", "u2")])
-NARROW = np.dtype([("key", "u4"), ("test", "u4")])
-WIDE = np.dtype([("key", "u8"), ("test", "u4"), ("offset", "u4")])
+NODE = np.dtype([("threshold", "f8"), *((name, "u4") for name in ("item", "offset", "feature", "flags"))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,253 +56,175 @@ class LibraryTables:
         number, sum_type = (
             {"float32": "float", "float64": "double"}[t] for t in (forest.x_dtype, str(forest.values.dtype))
         )
-        layout = NodeLayout.of(forest)
-        bits = _lay_out_bits(forest)
-        numbers = {"VALUE": number, "SUM": sum_type, **layout.numbers(), **_shape(forest)}
-        numbers |= {
-            "N_RUNS": str(len(bits.runs)),
-            "HAS_BITS": str(int(any(run["fewest_rows"] for run in bits.runs))),
-            "MOST_COLUMNS": str(max(1, int(bits.runs["n_columns"].max(initial=1)))),
-        }
+        parts, column_bits = _alike(list(_parts(forest)))
+        runs, bits = (
+            _runs(forest, parts),
+            library_bits.tables(forest, [(part.n_trees, part.bits) for part in parts]),
+        )
+        nodes, tree_start = _nodes(forest, parts)
+        numbers = {"VALUE": number, "SUM": sum_type, **_shape(forest), **_engines(parts, runs)}
+        numbers["COLUMN_BITS"] = str(column_bits)
+        packed = library_packed.tables(
+            [part.packed for part in parts], [part.n_trees for part in parts], column_bits
+        )
         arrays = {
-            "NODES": ("node_t", layout.nodes(forest)),
-            "RUNS": ("run_t", bits.runs),
-            "COLUMNS": ("column_t", bits.columns),
-            "TESTS": ("test_t", bits.tests),
-            "CUTS": (number, _rounded(forest, bits.cuts)),
-            "WORD_START": ("uint32_t", bits.word_start),
-            "TEST_START": ("uint32_t", bits.test_start),
-            "TREE_START": ("int32_t", forest.tree_start),
+            "RUNS": ("run_t", runs),
+            "NODES": ("node_t", nodes),
+            "TREE_START": ("uint32_t", tree_start),
             "TREE_OUTPUT": ("int32_t", forest.tree_output),
             "SET_START": ("int32_t", forest.category_sets.start),
             "SET_WORDS": ("uint32_t", forest.category_sets.words),
             "BIAS": (sum_type, forest.bias),
             "VALUES": (sum_type, forest.values),
         }
-        if forest.n_outputs == 1:
-            arrays["PLACE_VALUES"] = sum_type, np.ascontiguousarray(forest.values[bits.items, 0])
-        else:
-            arrays["PLACE_ITEMS"] = "uint32_t", bits.items
-        return cls(numbers, arrays)
+        return cls(numbers, arrays | library_columns.tables(list(_columns(parts))) | packed | bits)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Neighbouring trees, and how they may be run.
+
+    Parameters
+    ----------
+    first, last : int
+        The first tree, and one past the last.
+    bits : BitVectors or None
+        For bit vectors.
+    packed : PackedRun or None
+        For the packed walk.
+    """
+
+    first: int
+    last: int
+    bits: bit_layout.BitVectors | None
+    packed: PackedRun | None
+
+    @property
+    def n_trees(self) -> int:
+        return self.last - self.first
+
+
+def _parts(forest: Forest) -> Iterator[Part]:
+    """The runs, in tree order."""
+    n_leaves = (np.diff(forest.tree_start) + 1) // 2
+    is_small = (n_leaves <= bit_layout.MOST_LEAVES) | (
+        oblivious.find_levels(forest.nodes, forest.tree_start) > 0
+    )
+    bounds = [0, *(np.flatnonzero(np.diff(is_small)) + 1).tolist(), forest.n_trees]
+    for first, last in pairwise(bounds):
+        if first < last:
+            yield from _fitting(forest, first, last, bool(is_small[first]))
+
+
+def _fitting(forest: Forest, first: int, last: int, is_small: bool) -> Iterator[Part]:
+    """A run of trees, cut in halves where it needs too many columns."""
+    arrays = _arrays(forest, first, last)
+    packed = PackedRun.of(arrays, forest.x_dtype)
+    wants_bits = is_small and (last - first >= FEWEST_TREES or last - first == forest.n_trees)
+    bits = library_bits.lay_out(arrays) if wants_bits else None
+    fits = packed is not None and (bits is not None or not wants_bits)
+    if fits or last - first < (2 * FEWEST_TREES if wants_bits else 2):
+        yield Part(first, last, bits, packed)
+        return
+    middle = (first + last) // 2
+    yield from _fitting(forest, first, middle, is_small)
+    yield from _fitting(forest, middle, last, is_small)
+
+
+def _alike(parts: list[Part]) -> tuple[list[Part], int]:
+    """(the runs, bits of a column in every packed node): a run that has no room for as many as the others need is not packed."""
+    column_bits = max((part.packed.column_bits for part in parts if part.packed is not None), default=1)
+    fit = [part.packed is None or part.packed.fits(column_bits) for part in parts]
+    return [p if ok else replace(p, packed=None) for p, ok in zip(parts, fit, strict=True)], column_bits
+
+
+def _arrays(forest: Forest, first: int, last: int) -> Sequence[Any]:
+    """Nodes, category sets, starts and outputs of trees, and values, of the trees from `first` to `last`."""
+    start, stop = forest.tree_start[first], forest.tree_start[last]
+    parts: Any = (field[start:stop] for field in forest.nodes)
+    nodes = type(forest.nodes)(*parts)
+    nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - start, -1).astype(np.int32))
+    tree_start = forest.tree_start[first : last + 1] - start
+    return nodes, forest.category_sets, tree_start, forest.tree_output[first:last], forest.values
+
+
+def _runs(forest: Forest, parts: list[Part]) -> NDArray[Any]:
+    runs = np.zeros(len(parts), RUN)
+    n_pairs = 0
+    for run, part in zip(runs, parts, strict=True):
+        run["first_tree"], run["last_tree"] = part.first, part.last
+        if part.bits is not None:
+            n_leaves = (np.diff(forest.tree_start[part.first : part.last + 1]) + 1) // 2
+            run["fewest_rows"] = library_bits.fewest_rows(part.bits, n_leaves)
+            run["first_pair"], run["n_pairs"] = n_pairs, len(part.bits.columns.feature)
+            n_pairs += int(run["n_pairs"])
+        if part.packed is not None:
+            run["first_packed_pair"], run["n_packed_pairs"] = n_pairs, part.packed.n_pairs
+            run["is_packed"], run["second"] = 1, part.packed.second
+            n_pairs += part.packed.n_pairs
+    return runs
+
+
+def _columns(parts: list[Part]) -> Iterator[tuple[Any, Any, Any]]:
+    """The columns of all runs, in the order of their pairs in `_runs`."""
+    for part in parts:
+        if part.bits is not None:
+            yield part.bits.columns, *library_bits.columns(part.bits)
+        if part.packed is not None:
+            yield part.packed.packed.columns, *part.packed.columns
+
+
+# -- nodes, and what is there once -----------------------------------------------------------------------------------
+
+
+def _nodes(forest: Forest, parts: list[Part]) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+    """(the nodes of trees that cannot be packed, where each tree begins among these or among the packed ones)."""
+    sizes = np.diff(forest.tree_start)
+    is_plain = np.zeros(forest.n_trees, bool)
+    for part in parts:
+        is_plain[part.first : part.last] = part.packed is None
+    start = np.where(is_plain, np.cumsum(sizes * is_plain), np.cumsum(sizes * ~is_plain)) - sizes
+    kept = np.flatnonzero(np.repeat(is_plain, sizes))
+    nodes, is_set = forest.nodes, forest.nodes.category_set[kept] >= 0
+    found = np.empty(len(kept), NODE)
+    found["threshold"] = nodes.threshold[kept]
+    found["item"] = np.where(is_set, nodes.category_set[kept], nodes.leaf[kept])
+    found["offset"] = np.where(nodes.right[kept] >= 0, nodes.right[kept] - kept, 0)
+    found["feature"] = np.maximum(nodes.feature[kept], 0)
+    found["flags"] = nodes.nan_left[kept].astype(np.uint32) | is_set.astype(np.uint32) << np.uint32(1)
+    return found, start.astype(np.uint32)
 
 
 def _shape(forest: Forest) -> dict[str, str]:
-    row_bytes = max(1, forest.n_features) * np.dtype(forest.x_dtype).itemsize
     shape = {
         "N_FEATURES": forest.n_features,
         "N_OUTPUTS": forest.n_outputs,
         "N_TREES": forest.n_trees,
         "WIDTH": forest.values.shape[1],
-        "WALK_BLOCK": int(np.clip(BLOCK_BYTES // row_bytes // bit_layout.BLOCK, 1, 64)) * bit_layout.BLOCK,
         "DIVISOR": forest.divisor.hex(),
         "BIAS_LAST": int(forest.bias_last),
         "HANDLES_NAN": int(forest.handles_nan),
-        "HAS_NAN_LEFT": int(forest.nodes.nan_left.any()),
         "HAS_SETS": int((forest.nodes.category_set >= 0).any()),
     }
     return {name: str(value) for name, value in shape.items()}
 
 
-def _rounded(forest: Forest, thresholds: NDArray[np.float64]) -> NDArray[Any]:
-    """Thresholds in the type that they are compared in: rounded down, they decide alike for every float32 value."""
-    return thresholds if forest.x_dtype == "float64" else float32_below(thresholds)
-
-
-# -- nodes ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NodeLayout:
-    """How a node is packed.
-
-    Parameters
-    ----------
-    is_narrow : bool
-        8 bytes, with a float for a threshold; otherwise 16, with a double.
-    feature_bits : int
-        Lowest bits of a test, which hold the feature; two flags follow, and in a narrow node the offset.
-    """
-
-    is_narrow: bool
-    feature_bits: int
-
-    @classmethod
-    def of(cls, forest: Forest) -> "NodeLayout":
-        """The narrowest layout that can hold a forest.
-
-        Parameters
-        ----------
-        forest : Forest
-            Any forest.
-        """
-        feature_bits = max(1, int(forest.nodes.feature.max(initial=0)).bit_length())
-        items = max(len(forest.values), len(forest.category_sets.start)) - 1
-        threshold = forest.nodes.threshold
-        with np.errstate(over="ignore"):
-            are_floats = forest.x_dtype == "float32" or bool(
-                (threshold.astype(np.float32) == threshold).all()
-            )
-        is_narrow = (
-            are_floats
-            and items <= NARROW_ITEM
-            and int(_offsets(forest).max(initial=0)) >> (30 - feature_bits) == 0
-        )
-        return cls(is_narrow, feature_bits)
-
-    def numbers(self) -> dict[str, str]:
-        """The C macros of this layout."""
-        bits = self.feature_bits
-        return {
-            "NARROW": str(int(self.is_narrow)),
-            "FEATURE_MASK": f"{(1 << bits) - 1}u",
-            "NAN_LEFT_BIT": str(bits),
-            "SET_BIT": str(bits + 1),
-            "OFFSET_BIT": str(bits + 2),
-        }
-
-    def nodes(self, forest: Forest) -> NDArray[Any]:
-        """The nodes of a forest.
-
-        Parameters
-        ----------
-        forest : Forest
-            The forest that the layout was made for.
-        """
-        nodes, is_leaf, is_set = forest.nodes, forest.is_leaf, forest.nodes.category_set >= 0
-        packed = np.empty(forest.n_nodes, NARROW if self.is_narrow else WIDE)
-        threshold = float32_below(nodes.threshold) if self.is_narrow else nodes.threshold
-        unsigned = packed["key"].dtype
-        leaf_key = unsigned.type(NARROW_NAN if self.is_narrow else WIDE_NAN) | nodes.leaf.astype(unsigned)
-        set_key = nodes.category_set.astype(unsigned)
-        packed["key"] = np.select([is_leaf, is_set], [leaf_key, set_key], threshold.view(unsigned))
-        flags = nodes.nan_left.astype(np.uint32) | is_set.astype(np.uint32) << np.uint32(1)
-        test = nodes.feature.astype(np.uint32) | flags << np.uint32(self.feature_bits)
-        packed["test"] = np.where(is_leaf, 0, test)
-        offset = _offsets(forest)
-        if self.is_narrow:
-            packed["test"] |= offset << np.uint32(self.feature_bits + 2)
-        else:
-            packed["offset"] = offset
-        return packed
-
-
-def _offsets(forest: Forest) -> NDArray[np.uint32]:
-    """How far each node's right child lies behind it; 0 at leaves."""
-    right = forest.nodes.right
-    return np.where(right >= 0, right - np.arange(forest.n_nodes), 0).astype(np.uint32)
-
-
-# -- bit vectors ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Bits:
-    """The runs, and the tables of those for bit vectors, one run's behind the other's."""
-
-    runs: NDArray[Any]
-    columns: NDArray[Any]
-    tests: NDArray[Any]
-    cuts: NDArray[np.float64]
-    word_start: NDArray[np.uint32]
-    test_start: NDArray[np.uint32]
-    items: NDArray[np.uint32]
-
-
-def _lay_out_bits(forest: Forest) -> _Bits:
-    runs, parts = [], []
-    n_words = np.zeros(forest.n_trees, np.int64)
-    n_columns = 0
-    for first, last, bits in _runs(forest):
-        if bits is None:
-            runs.append((first, last, 0, 0, 0))
-            continue
-        n_words[first:last] = np.diff(bits.word_start)
-        n_leaves = (np.diff(forest.tree_start[first : last + 1]) + 1) // 2
-        runs.append((first, last, n_columns, len(_used(bits)), _fewest_rows(bits, n_leaves)))
-        n_columns += len(_used(bits))
-        parts.append(bits)
-    n_tests = np.concatenate([np.zeros(0, np.int64), *(np.diff(bits.test_start) for bits in parts)])
-    first_cuts = np.cumsum([0, *(len(bits.columns.cuts) for bits in parts)])
-    return _Bits(
-        np.array(runs, RUN),
-        _joined(COLUMN, [_columns(bits, at) for bits, at in zip(parts, first_cuts[:-1], strict=True)]),
-        _joined(TEST, [_tests(bits) for bits in parts]),
-        _joined(np.dtype("f8"), [bits.columns.cuts for bits in parts]),
-        np.append(0, np.cumsum(n_words)).astype(np.uint32),
-        np.append(0, np.cumsum(n_tests)).astype(np.uint32),
-        _joined(np.dtype("u4"), [bits.row.astype(np.uint32) for bits in parts]),
-    )
-
-
-def _joined(dtype: np.dtype[Any], parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate([np.zeros(0, dtype), *parts])
-
-
-def _runs(forest: Forest) -> Iterator[tuple[int, int, bit_layout.BitVectors | None]]:
-    """(first tree, one past the last, tables of bit vectors or None where they are walked), in tree order."""
-    is_small = (np.diff(forest.tree_start) + 1) // 2 <= bit_layout.MOST_LEAVES
-    bounds = [0, *(np.flatnonzero(np.diff(is_small)) + 1).tolist(), forest.n_trees]
-    for first, last in pairwise(bounds):
-        if first < last:
-            yield from _try_bits(forest, first, last) if is_small[first] else [(first, last, None)]
-
-
-def _try_bits(
-    forest: Forest, first: int, last: int
-) -> Iterator[tuple[int, int, bit_layout.BitVectors | None]]:
-    """A run of small trees as bit vectors: cut in halves where it has too many columns, and walked where it is short."""
-    if last - first < FEWEST_TREES < forest.n_trees:
-        yield first, last, None
-        return
-    bits = _bits_of(forest, first, last)
-    if bits is not None and len(_used(bits)) <= MOST_COLUMNS:
-        yield first, last, bits
-    elif last - first < 2 * FEWEST_TREES:
-        yield first, last, None
-    else:
-        middle = (first + last) // 2
-        yield from _try_bits(forest, first, middle)
-        yield from _try_bits(forest, middle, last)
-
-
-def _bits_of(forest: Forest, first: int, last: int) -> bit_layout.BitVectors | None:
-    start, stop = forest.tree_start[first], forest.tree_start[last]
-    parts: Any = (field[start:stop] for field in forest.nodes)
-    nodes = type(forest.nodes)(*parts)
-    nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - start, -1))
-    tree_start = forest.tree_start[first : last + 1] - start
-    return bit_layout.lay_out(
-        nodes, forest.category_sets, tree_start, forest.tree_output[first:last], forest.values
-    )
-
-
-def _used(bits: bit_layout.BitVectors) -> NDArray[np.int32]:
-    """The columns that any test reads."""
-    return np.unique(bits.column // bit_layout.BLOCK)
-
-
-def _columns(bits: bit_layout.BitVectors, first_cut: int) -> NDArray[Any]:
-    pair, sends_left = np.divmod(_used(bits), 2)
-    of_pair = bits.columns
-    columns = np.empty(len(pair), COLUMN)
-    columns["first_cut"] = of_pair.cut_start[pair] + first_cut
-    columns["set"] = of_pair.category_set[pair]
-    columns["n_cuts"] = np.where(columns["set"] >= 0, 1, np.diff(of_pair.cut_start)[pair])
-    columns["feature"] = of_pair.feature[pair]
-    columns["missing"] = np.where(sends_left, *of_pair.ends)
-    return columns
-
-
-def _tests(bits: bit_layout.BitVectors) -> NDArray[Any]:
-    tests = np.empty(len(bits.column), TEST)
-    tests["column"] = np.searchsorted(_used(bits), bits.column // bit_layout.BLOCK)
-    tests["above"], tests["mask"] = bits.above & 0xFFFF, bits.mask & 0xFFFF
-    return tests
-
-
-def _fewest_rows(bits: bit_layout.BitVectors, n_leaves: NDArray[np.int32]) -> int:
-    """So many rows cost as much by bit vectors as walked, one after the other."""
-    n_cuts = np.diff(bits.columns.cut_start)[_used(bits) // 2]
-    row = STEP_NS * (1.3 * np.log2(n_leaves) + 1).sum() - RANK_NS * np.log2(n_cuts).sum()
-    block = TEST_NS * len(bits.column)
-    return max(2, int(np.ceil(block / row))) if row > block / MOST_ROWS else MOST_ROWS
+def _engines(parts: list[Part], runs: NDArray[Any]) -> dict[str, str]:
+    """Which traversals there are, and how much room they need."""
+    packed = [part.packed for part in parts if part.packed is not None]
+    engines = {
+        "N_RUNS": len(runs),
+        "HAS_BITS": int((runs["fewest_rows"] > 0).any()),
+        "HAS_PACKED": int(bool(packed)),
+        "HAS_PLAIN": int(len(packed) < len(parts)),
+        "KEYS_ARE_BITS": int(all(len(run.packed.columns.cuts) == 0 for run in packed)),
+        "MOST_COLUMNS": max(
+            (library_bits.n_columns(part.bits) for part in parts if part.bits is not None), default=1
+        ),
+        "KEYS_OF_BLOCK": packed_layout.BLOCK * max((run.n_columns for run in packed), default=1),
+        "N_ENTRIES": packed_layout.ENTRIES,
+    }
+    return {name: str(value) for name, value in engines.items()}

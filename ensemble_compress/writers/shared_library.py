@@ -1,6 +1,7 @@
 """A forest as a shared library with a C ABI: no Python needed to run it, and ctypes loads it back.
 
-The code is `c_runtime/shared_library.c`, the same for every forest; `library_tables` says what its tables hold. The tables
+The code is `c_runtime/shared_library.c`, the same for every forest: the engines' own traversals over the engines' own layouts;
+`library_tables` says what its tables hold. The tables
 reach the library as bytes that the assembler takes from a file, so a forest of millions of nodes is built as fast as
 a small one. Leaf values are of the forest's own type, summed in its order: the margins are those of `Forest.margin` to
 the bit. On x86-64 the library has the traversals for SSE2, AVX2 and AVX-512, and picks when it runs.
@@ -28,7 +29,10 @@ from ensemble_compress.writers.library_tables import LibraryTables
 from ensemble_compress.writers.toolchain import compile_c, find_cross_compiler
 
 ABI_VERSION = 2
-RUNTIME = ("shared_library.c", "level.h", "bit_vectors.h", "traversal.h", "forest_library.h")
+RUNTIME = (
+    *("shared_library.c", "level.h", "bit_vectors.h", "packed_steps.h", "packed_walk.h", "traversal.h"),
+    *("answers.h", "forest_library.h"),
+)
 ALIGNMENT = 64
 OPTIONS = (
     *("-O3", "-shared", "-fPIC", "-fvisibility=hidden"),

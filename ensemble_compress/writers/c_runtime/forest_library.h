@@ -5,7 +5,7 @@
  * no preparation, allocates no memory, and writes nothing but `out`, and on x86-64 one relaxed atomic integer of the
  * library's own, which remembers what kind of processor was found; n_rows may be 0. NaN is a missing value: rows that have
  * one are no rows of the model where ec_handles_nan() is 0 (the answer says nothing then, and nothing breaks).
- * Categories are given by their codes. */
+ * Categories are given by their codes. A call takes up to half a megabyte of the stack. */
 #ifndef EC_FOREST_LIBRARY_H
 #define EC_FOREST_LIBRARY_H
 

@@ -1,10 +1,13 @@
-/* Both traversals for one kind of processor: included by shared_library.c with LEVEL and VECTOR_BYTES, which it ends. */
+/* The traversals for one kind of processor: included by shared_library.c with LEVEL and VECTOR_BYTES, which it ends. */
 
-#if HAS_BITS
 #define NAME(x) LEVEL_NAME(x)
+#if HAS_BITS
 #include "bit_vectors.h"
-#undef NAME
 #endif
+#if HAS_PACKED
+#include "packed_walk.h"
+#endif
+#undef NAME
 
 #define NAME(x) JOIN(JOIN(x, ROW), LEVEL)
 #define ROW float

@@ -18,27 +18,29 @@
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ALIGNED __attribute__((aligned(64)))
+#define APART static __attribute__((noinline, unused)) /* what needs much of the stack has a frame of its own */
 
-enum { LANES = 8, FEW_LANES = 16, BLOCK = 64, CHUNK = 32 };
+enum { LANES = 8, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 256 : 32, TILE = 8, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
-#if NARROW
-typedef float threshold_t;
-typedef struct { uint32_t key, test; } node_t; /* key: a threshold, or a set; test: offset, is_set, nan_left, feature */
-#define NODE_OFFSET(node) ((node).test >> OFFSET_BIT)
-#define NODE_ITEM(node) ((node).key & 0x3fffffu)
-#else
-typedef double threshold_t;
-typedef struct { uint64_t key; uint32_t test, offset; } node_t;
-#define NODE_OFFSET(node) ((node).offset)
-#define NODE_ITEM(node) ((node).key & 0xffffffffu)
-#endif
+/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as packed nodes, or one after the other. In a block
+ * of keys the second columns of a packed run's pairs begin at column `second` (0: there are none). */
+typedef struct {
+    uint32_t first_tree, last_tree, fewest_rows, first_pair, n_pairs, is_packed, first_packed_pair, n_packed_pairs, second;
+} run_t;
 
-/* Trees that are walked, or, for so many rows, tried by bit vectors; 0: never. */
-typedef struct { uint32_t first_tree, last_tree, first_column, n_columns, fewest_rows; } run_t;
-typedef struct { uint32_t first_cut, n_cuts, feature; int32_t set, missing; } column_t;
-typedef struct { uint32_t column; int16_t above; uint16_t mask; } test_t;
+/* Two columns of keys: `above` has missing values above all others, `below` (0: there is none) below all others. */
+typedef struct {
+    double origin, scale;
+    uint32_t first_cut, first_bucket, last_bucket, n_steps, feature;
+    int32_t set;
+    uint32_t above, below;
+} pair_t;
+typedef struct { uint32_t at, above, mask; } test_t; /* of bit vectors; the bytes of `above` and of `mask` are alike */
+typedef struct { uint32_t at, key, mask; } upper_t;
+typedef struct { uint32_t key, next; } record_t; /* next: its column in a block of keys, above that its left child's place */
+typedef struct { double threshold; uint32_t item, offset, feature, flags; } node_t; /* item: a leaf's values, or a set */
 
 #ifndef TABLES_ELSEWHERE
 #if defined(__APPLE__)
@@ -51,7 +53,11 @@ __asm__(".pushsection .rodata\n.p2align 6\n.globl ec_tables\n.hidden ec_tables\n
 extern const unsigned char ec_tables[] __attribute__((visibility("hidden"), aligned(64)));
 #endif
 
-/* -- steps that both traversals share ------------------------------------------------------------------------------- */
+#ifndef COMPLETE
+#define COMPLETE COMPLETE_WHOLE
+#endif
+
+/* -- steps that the traversals share ------------------------------------------------------------------------------- */
 
 typedef SUM sum_t __attribute__((may_alias));
 
@@ -82,13 +88,6 @@ INLINE void add_values(uint32_t tree, size_t item, double *out)
 #endif
 }
 
-INLINE threshold_t threshold_of(node_t node)
-{
-    threshold_t threshold;
-    memcpy(&threshold, &node.key, sizeof threshold);
-    return threshold;
-}
-
 #if HAS_SETS
 /* Whether the code of x is in a set of categories; a missing value is in none. */
 INLINE uint32_t is_in_set(size_t set, VALUE x)
@@ -100,6 +99,10 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
     code = (int64_t)x;
     return words[code >> 5] >> (code & 31) & 1;
 }
+#endif
+
+#if HAS_PACKED
+#include "packed_steps.h"
 #endif
 
 /* -- the traversals, for each kind of rows and each kind of processor ------------------------------------------------ */
@@ -212,90 +215,7 @@ static void margins_of_doubles(const double *rows, size_t n_rows, double *out)
     DISPATCH(double, N_FEATURES > 0 ? rows : nothing, n_rows, out);
 }
 
-/* -- what follows from margins ---------------------------------------------------------------------------------------- */
-
-enum { PIECE = N_OUTPUTS < 2048 ? 2048 / N_OUTPUTS : 1 }; /* rows whose margins fit on the stack */
-
-static int32_t decide(const double *margin)
-{
-    int32_t k, best = 0;
-    if (N_CLASSES == 0) return -1;
-    if (N_OUTPUTS == 1) return N_CLASSES == 2 && (TIE_CLASS ? margin[0] >= 0 : margin[0] > 0);
-    for (k = 1; k < N_OUTPUTS; k++) {
-        if (margin[k] > margin[best]) best = k;
-    }
-    return best;
-}
-
-static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
-
-static double sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
-
-/* The powers of e, divided by their sum. */
-static void normalize(double *answer, double divisor)
-{
-    double largest = answer[0], sum = 0;
-    int32_t k;
-    for (k = 1; k < N_OUTPUTS; k++) largest = answer[k] > largest ? answer[k] : largest;
-    for (k = 0; k < N_OUTPUTS; k++) {
-        answer[k] = (double)(SUM)exp((double)(SUM)((answer[k] - largest) / divisor));
-        sum += answer[k];
-    }
-    for (k = 0; k < N_OUTPUTS; k++) answer[k] /= (double)(SUM)sum;
-}
-
-/* Averages of probabilities that rounding has moved off one are made to add up to one again. */
-static void mend(double *answer)
-{
-    double sum = 0, largest = 0, rest = 0;
-    int32_t k, is_off = 0;
-    for (k = 0; k < N_OUTPUTS; k++) {
-        sum += answer[k];
-        is_off |= answer[k] < 0;
-        largest = answer[k] > largest ? answer[k] : largest;
-    }
-    if (!is_off && fabs(sum - 1) <= 1e-6) return;
-    for (k = 0; k < N_OUTPUTS; k++) {
-        answer[k] = largest > 0 && answer[k] > 0 ? answer[k] / largest : 0;
-        rest += answer[k];
-    }
-    for (k = 0; k < N_OUTPUTS; k++) answer[k] = rest > 0 && rest <= N_OUTPUTS ? answer[k] / rest : 1.0 / N_OUTPUTS;
-}
-
-static double linked(double x)
-{
-    switch (LINK) {
-    case LINK_SIGMOID:
-        x = (double)((SUM)x * (SUM)LINK_SCALE);
-        return sigmoid(sizeof(SUM) == 4 && x < -88.7f ? -88.7f : x);
-    case LINK_EXP: return exp(x);
-    case LINK_SOFTPLUS: return softplus(x);
-    case LINK_SIGNED_SQUARE: return x * fabs(x);
-    case LINK_STEP: return x > 0;
-    case LINK_ISOLATION: return -exp2(-x);
-    default: return x;
-    }
-}
-
-/* The probability of each class, or the predicted values, from the margins of a row. */
-static void answer_row(const double *margin, double *out)
-{
-    int32_t k;
-    for (k = 0; k < N_OUTPUTS; k++) out[k] = margin[k];
-    if (LINK == LINK_SOFTMAX) normalize(out, 1);
-    else if (LINK == LINK_SAMME) normalize(out, N_OUTPUTS > 2 ? N_OUTPUTS - 1 : 1);
-    else {
-        for (k = 0; k < N_OUTPUTS; k++) out[k] = linked(out[k]);
-    }
-    for (k = 0; k < N_OUTPUTS; k++) out[k] = (double)(SUM)out[k];
-#if N_ANSWERS > N_OUTPUTS
-    out[1] = out[0];
-    out[0] = (double)(SUM)(1 - out[1]);
-#else
-    if (N_CLASSES > 0 && N_OUTPUTS == 1 && LINK == LINK_SIGMOID) out[0] = (double)(SUM)(1 - out[0]);
-    else if (N_CLASSES > 0 && LINK == LINK_IDENTITY) mend(out);
-#endif
-}
+#include "answers.h"
 
 /* -- the interface ------------------------------------------------------------------------------------------------------ */
 

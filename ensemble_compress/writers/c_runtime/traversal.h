@@ -1,120 +1,226 @@
 /* The traversals of a forest for rows of type ROW. Included once for each pair of a type and a length of vectors: NAME(x) makes
  * a name of its own, LEVEL_NAME(x) is that of bit_vectors.h. writers/library_tables.py tells what a table holds. */
 
-/* -- one node after the other: eight walks at once, whose loads do not wait for each other ------------------------- */
+/* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
-/* The node after node j. A leaf's test fails for every number, missing ones too, and its offset is 0. */
-INLINE uint32_t NAME(next_node)(uint32_t j, const ROW *row, uint32_t *moved)
+#if HAS_BITS || HAS_PACKED
+/* Write the ranks of n values: how many of a pair's cuts lie below. The search begins in the value's bucket, and no step of one waits
+ * for another's. A missing value has some rank. */
+INLINE void NAME(find_ranks)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *rank)
 {
-    const node_t node = NODES[j];
-    const uint32_t offset = NODE_OFFSET(node);
-    const VALUE x = (VALUE)row[node.test & FEATURE_MASK];
-    uint32_t left = x <= threshold_of(node);
+    const double last = pair->last_bucket;
+    uint32_t half, q;
 #if HAS_SETS
-    if (node.test >> SET_BIT & 1) left = is_in_set(NODE_ITEM(node), x);
+    if (pair->set >= 0) {
+        for (q = 0; q < n; q++) rank[q] = !is_in_set((uint32_t)pair->set, x[q]);
+        return;
+    }
 #endif
-#if HAS_NAN_LEFT
-    left |= (uint32_t)(x != x) & (node.test >> NAN_LEFT_BIT);
-#endif
-    *moved |= offset;
-    return j + (offset ^ ((offset ^ 1) & all_bits(left)));
+    for (q = 0; q < n; q++) {
+        double bucket = ((double)x[q] - pair->origin) * pair->scale;
+        bucket = bucket > 0 ? bucket : 0; /* not a number: 0 */
+        rank[q] = BUCKETS[pair->first_bucket + (uint32_t)(int32_t)(bucket < last ? bucket : last)];
+    }
+    for (half = (uint32_t)1 << pair->n_steps >> 1; half > 0; half >>= 1) {
+        for (q = 0; q < n; q++) rank[q] += half & all_bits(CUTS[rank[q] + half - 1] < (double)x[q]);
+    }
+    for (q = 0; q < n; q++) rank[q] -= pair->first_cut;
 }
 
-/* n walks from the nodes in `at` to their leaves; walk q is of the row that begins q * stride behind `row`. */
-INLINE void NAME(descend)(const ROW *row, const size_t stride, const uint32_t n, uint32_t *at)
+/* Values of a column, of n rows from row i on; behind the last row comes the last one again. */
+INLINE void NAME(read_column)(const ROW *rows, uint32_t i, uint32_t n_rows, uint32_t feature, const uint32_t n, VALUE *x)
 {
-    uint32_t node[FEW_LANES], moved, q;
-    for (q = 0; q < n; q++) node[q] = at[q];
-    do {
-        moved = 0;
-        for (q = 0; q < n; q++) node[q] = NAME(next_node)(node[q], row + q * stride, &moved);
-    } while (moved);
-    for (q = 0; q < n; q++) at[q] = node[q];
+    uint32_t q;
+    for (q = 0; q < n; q++) x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + feature];
+}
+#endif
+
+/* -- one node after the other: what the packed walk cannot have ------------------------------------------------------ */
+
+#if HAS_PLAIN
+/* The leaf's values in a tree, for a row. */
+INLINE uint32_t NAME(find_item)(uint32_t tree, const ROW *row)
+{
+    const node_t *node = NODES + TREE_START[tree];
+    while (node->offset) {
+        const VALUE x = (VALUE)row[node->feature];
+        uint32_t left = (double)x <= node->threshold;
+#if HAS_SETS
+        if (node->flags & 2) left = is_in_set(node->item, x);
+#endif
+        left |= (uint32_t)(x != x) & node->flags;
+        node += left ? 1 : node->offset;
+    }
+    return node->item;
 }
 
-/* Few rows: many trees at once. */
-static void NAME(walk_few)(const ROW *rows, size_t n_rows, uint32_t first, uint32_t last, double *out)
+static void NAME(walk_plain)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
-    uint32_t at[FEW_LANES], t, q;
+    uint32_t t;
     size_t i;
     for (i = 0; i < n_rows; i++) {
-        for (t = first; t < last; t += FEW_LANES) {
-            for (q = 0; q < FEW_LANES; q++) at[q] = TREE_START[t + q < last ? t + q : last - 1];
-            NAME(descend)(rows + i * N_FEATURES, 0, FEW_LANES, at);
-            for (q = 0; q < FEW_LANES && t + q < last; q++) {
-                add_values(t + q, NODE_ITEM(NODES[at[q]]), out + i * N_OUTPUTS);
+        for (t = run->first_tree; t < run->last_tree; t++) {
+            add_values(t, NAME(find_item)(t, rows + i * N_FEATURES), out + i * N_OUTPUTS);
+        }
+    }
+}
+#endif
+
+/* -- the packed walk: keys in place of values ------------------------------------------------------------------------ */
+
+#if HAS_PACKED
+/* Write the keys of n values of a pair's first column. */
+INLINE void NAME(make_keys)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *key)
+{
+#if KEYS_ARE_BITS
+    uint32_t q;
+    if (pair->set < 0) {
+        for (q = 0; q < n; q++) key[q] = bits_of(x[q]);
+        return;
+    }
+#endif
+    NAME(find_ranks)(pair, x, n, key);
+}
+
+/* Write the keys of some rows, column by column, `LANES` rows at a time or one; returns whether a value is missing: it has a key
+ * above all others then, and below all others in its pair's second column. */
+INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_rows, const uint32_t n_lanes, uint32_t *keys)
+{
+    uint32_t p, i, q, is_missing = 0, key[LANES];
+    VALUE x[LANES];
+    for (p = 0; p < run->n_packed_pairs; p++) {
+        const pair_t *pair = PAIRS + run->first_packed_pair + p;
+        uint32_t *column = keys + (size_t)pair->above * WALK_BLOCK;
+        for (i = 0; i < n_rows; i += n_lanes) {
+            NAME(read_column)(rows, i, n_rows, pair->feature, n_lanes, x);
+            NAME(make_keys)(pair, x, n_lanes, key);
+            for (q = 0; q < n_lanes; q++) {
+                const uint32_t is_nan = x[q] != x[q];
+                column[i + q] = key[q] | all_bits(is_nan);
+                is_missing |= is_nan;
             }
         }
     }
+    /* What leaves read. */
+    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_packed_pairs * WALK_BLOCK + i] = 0;
+    return is_missing;
 }
 
-/* Many rows: eight rows at once, all of them through a tree before the next tree. */
-static void NAME(walk_many)(const ROW *rows, size_t n_rows, uint32_t first, uint32_t last, double *out)
+/* Few rows: eight trees at once. */
+APART void NAME(walk_few)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
 {
-    const size_t whole = n_rows - n_rows % LANES;
-    uint32_t at[LANES], t, q;
-    size_t i;
-    for (t = first; t < last; t++) {
-        for (i = 0; i < whole; i += LANES) {
-            for (q = 0; q < LANES; q++) at[q] = TREE_START[t];
-            NAME(descend)(rows + i * N_FEATURES, N_FEATURES, LANES, at);
-            for (q = 0; q < LANES; q++) add_values(t, NODE_ITEM(NODES[at[q]]), out + (i + q) * N_OUTPUTS);
+    ALIGNED uint32_t keys[KEYS_OF_BLOCK];
+    const record_t *trees[WALK_LANES];
+    size_t places[WALK_LANES];
+    uint32_t t, q;
+    for (; n_rows > 0; n_rows--) {
+        const uint32_t is_missing = NAME(find_keys)(run, rows, 1, 1, keys);
+        const uint32_t mask = column_mask(run, is_missing);
+        if (is_missing) copy_below(run, 1, keys);
+        for (t = run->first_tree; t < run->last_tree; t += WALK_LANES) {
+            const uint32_t n = run->last_tree - t < WALK_LANES ? run->last_tree - t : WALK_LANES;
+            for (q = 0; q < WALK_LANES; q++) {
+                trees[q] = RECORDS + TREE_START[t + (q < n ? q : 0)];
+                places[q] = 0;
+            }
+            LEVEL_NAME(walk)(trees, 1, keys, 0, mask, places);
+            for (q = 0; q < n; q++) add_values(t + q, trees[q][places[q]].key, out);
+        }
+        rows += N_FEATURES;
+        out += N_OUTPUTS;
+    }
+}
+
+/* Write the keys of a chunk of rows, block after block; returns whether a value is missing, and stops there where that takes second
+ * columns and there is no room for them: `may_miss` says whether there is. */
+static uint32_t NAME(find_keys_of_chunk)(const run_t *run, const ROW *rows, uint32_t n_rows, uint32_t may_miss, uint32_t *keys)
+{
+    const size_t of_block = keys_of_block(run, may_miss);
+    uint32_t i, is_missing = 0;
+    for (i = 0; i < n_rows && !(is_missing && run->second && !may_miss); i += WALK_BLOCK) {
+        const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
+        if (n < WALK_BLOCK) memset(keys, 0, of_block * sizeof *keys);
+        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, LANES, keys);
+        if (may_miss) copy_below(run, n, keys);
+        keys += of_block;
+    }
+    return is_missing;
+}
+
+/* All trees of a run for a chunk of rows: a tree is loaded once for all of them. */
+static void NAME(walk_chunk)(const run_t *run, uint32_t n_rows, uint32_t is_missing, const uint32_t *keys, double *out)
+{
+    const size_t of_block = keys_of_block(run, is_missing);
+    const uint32_t mask = column_mask(run, is_missing);
+    ALIGNED uint32_t item[WALK_BLOCK];
+    uint32_t i, q, t;
+    for (t = run->first_tree; t < run->last_tree; t++) {
+        for (i = 0; i < n_rows; i += WALK_BLOCK) {
+            const uint32_t *block = keys + i / WALK_BLOCK * of_block;
+            const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
+            if (N_LEVELS[t]) {
+                const record_t *tree = (is_missing ? COMPLETE : COMPLETE_WHOLE) + COMPLETE_START[t];
+                LEVEL_NAME(descend_block)(tree, N_LEVELS[t], block, item);
+            } else LEVEL_NAME(walk_block)(t, block, mask, item);
+            for (q = 0; q < n; q++) add_values(t, item[q], out + (i + q) * (size_t)N_OUTPUTS);
         }
     }
-    NAME(walk_few)(rows + whole * N_FEATURES, n_rows - whole, first, last, out + whole * N_OUTPUTS);
 }
+
+/* As many rows at once as have room for their keys: fewer where values are missing. */
+APART void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+{
+    ALIGNED uint32_t keys[MOST_KEYS];
+    uint32_t n, is_missing;
+    for (; n_rows > 0; n_rows -= n) {
+        n = rows_of_chunk(run, n_rows, 0);
+        is_missing = NAME(find_keys_of_chunk)(run, rows, n, 0, keys);
+        if (is_missing && run->second) {
+            n = rows_of_chunk(run, n_rows, 1);
+            NAME(find_keys_of_chunk)(run, rows, n, 1, keys);
+        }
+        NAME(walk_chunk)(run, n, is_missing && run->second, keys, out);
+        rows += n * (size_t)N_FEATURES;
+        out += n * (size_t)N_OUTPUTS;
+    }
+}
+#endif
 
 /* -- bit vectors: all splits of a tree, for a block of rows ------------------------------------------------------- */
 
 #if HAS_BITS
-/* Add to `low` how many of the cuts lie below x, for LANES numbers: no step of one waits for another's. */
-INLINE void NAME(search)(const VALUE *cuts, uint32_t n_cuts, const VALUE *x, uint32_t *low)
+/* Write the ranks of a group of at most GROUP rows, from row i of the block on, to the columns of a run; less 128, in 8 bits. */
+INLINE void NAME(rank_group)(const run_t *run, const ROW *rows, uint32_t n_rows, int8_t *ranks)
 {
-    uint32_t half, q;
-    for (half = n_cuts >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < LANES; q++) low[q] += half & all_bits(cuts[low[q] + half - 1] < x[q]);
-    }
-}
-
-/* Write the ranks of the rows in each column of a run: how many of the column's thresholds lie below. */
-INLINE void NAME(rank_rows)(const run_t *run, const ROW *rows, uint32_t n_rows, int16_t *ranks)
-{
-    uint32_t c, i, q, low[LANES];
+    const pair_t *pair = PAIRS + run->first_pair, *last = pair + run->n_pairs;
+    uint32_t i, q, rank[LANES];
     VALUE x[LANES];
-    for (c = 0; c < run->n_columns; c++) {
-        const column_t *column = COLUMNS + run->first_column + c;
-        const ROW *of_column = rows + column->feature;
+    for (; pair < last; pair++) {
+        int8_t *above = ranks + (size_t)pair->above * BLOCK, *below = ranks + (size_t)pair->below * BLOCK;
         for (i = 0; i < n_rows; i += LANES) {
-            for (q = 0; q < LANES; q++) {
-                x[q] = (VALUE)of_column[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES];
-                low[q] = 0;
-            }
-            NAME(search)(CUTS + column->first_cut, column->n_cuts, x, low);
-#if HAS_SETS
-            if (column->set >= 0) {
-                for (q = 0; q < LANES; q++) low[q] = !is_in_set((uint32_t)column->set, x[q]);
-            }
-#endif
-            for (q = 0; q < LANES; q++) {
-                ranks[c * BLOCK + i + q] = (int16_t)(x[q] != x[q] ? column->missing : (int32_t)low[q]);
-            }
+            NAME(read_column)(rows, i, n_rows, pair->feature, LANES, x);
+            NAME(find_ranks)(pair, x, LANES, rank);
+            for (q = 0; q < LANES; q++) above[i + q] = (int8_t)(x[q] != x[q] ? 127 : (int32_t)rank[q] - 128);
         }
+        for (i = 0; pair->below && i < n_rows; i++) below[i] = above[i] == 127 ? -128 : above[i];
     }
 }
 
 /* The trees of a run for at most BLOCK rows. */
-static void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
+APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
 {
-    ALIGNED int16_t ranks[MOST_COLUMNS * BLOCK];
-    ALIGNED int16_t places[CHUNK * BLOCK];
-    uint32_t first, t;
-    if (n_rows < BLOCK) memset(ranks, 0, run->n_columns * sizeof *ranks * BLOCK);
-    NAME(rank_rows)(run, rows, n_rows, ranks);
+    ALIGNED int8_t ranks[MOST_COLUMNS * BLOCK];
+    ALIGNED uint8_t places[CHUNK * BLOCK];
+    uint32_t first, t, i;
+    if (n_rows < BLOCK) memset(ranks, 0, sizeof ranks);
+    for (i = 0; i < n_rows; i += GROUP) {
+        NAME(rank_group)(run, rows + i * (size_t)N_FEATURES, n_rows - i < GROUP ? n_rows - i : GROUP, ranks + i);
+    }
     for (first = run->first_tree; first < run->last_tree; first += CHUNK) {
         const uint32_t n = run->last_tree - first < CHUNK ? run->last_tree - first : CHUNK;
         for (t = 0; t < n; t++) {
-            if (n_rows > BLOCK / 2) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
-            else LEVEL_NAME(find_half)(first + t, ranks, places + t * BLOCK);
+            if (n_rows > FEW) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
+            else LEVEL_NAME(find_few_places)(first + t, ranks, places + t * BLOCK);
         }
         LEVEL_NAME(add_leaves)(first, n, n_rows, places, out);
     }
@@ -134,29 +240,29 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
         out += n * (size_t)N_OUTPUTS;
         n_rows -= n;
     }
-    if (run->fewest_rows > 0) {
-        NAME(walk_few)(rows, n_rows, run->first_tree, run->last_tree, out);
+#endif
+#if HAS_PACKED
+    if (run->is_packed) {
+        if (n_rows < FEWEST_WALKED) NAME(walk_few)(run, rows, n_rows, out);
+        else NAME(walk_many)(run, rows, n_rows, out);
         return;
     }
 #endif
-    NAME(walk_many)(rows, n_rows, run->first_tree, run->last_tree, out);
+#if HAS_PLAIN
+    NAME(walk_plain)(run, rows, n_rows, out);
+#endif
 }
 
 /* Write the margins of some rows. */
 static void NAME(margins)(const ROW *rows, size_t n_rows, double *out)
 {
-    size_t i, k, n;
+    size_t i, k;
     uint32_t r;
-    for (; n_rows > 0; n_rows -= n) {
-        n = n_rows < WALK_BLOCK ? n_rows : WALK_BLOCK;
-        for (i = 0; i < n; i++) {
-            for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = BIAS_LAST ? 0 : BIAS[k];
-        }
-        for (r = 0; r < N_RUNS; r++) NAME(add_run)(RUNS + r, rows, n, out);
-        for (i = 0; i < n; i++) {
-            for (k = 0; k < N_OUTPUTS; k++) finish(out + i * N_OUTPUTS + k, k);
-        }
-        rows += n * N_FEATURES;
-        out += n * N_OUTPUTS;
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = BIAS_LAST ? 0 : BIAS[k];
+    }
+    for (r = 0; r < N_RUNS; r++) NAME(add_run)(RUNS + r, rows, n_rows, out);
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) finish(out + i * N_OUTPUTS + k, k);
     }
 }
