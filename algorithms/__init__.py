@@ -8,6 +8,7 @@
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.prune_levels import PruneLevels
 from ensemble_compress.algorithms.prune_nodes import PruneNodes
 from ensemble_compress.algorithms.prune_trees import PruneTrees
 from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves
@@ -33,6 +34,7 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    PruneLevels,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
@@ -47,6 +49,7 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "PruneLevels",
     "PruneNodes",
     "PruneTrees",
     "QuantizeLeaves",
