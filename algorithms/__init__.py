@@ -8,6 +8,7 @@
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.prune_depth import PruneDepth
 from ensemble_compress.algorithms.prune_levels import PruneLevels
 from ensemble_compress.algorithms.prune_nodes import PruneNodes
 from ensemble_compress.algorithms.prune_trees import PruneTrees
@@ -34,6 +35,7 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    PruneDepth,
     PruneLevels,
     PruneNodes,
     PruneTrees,
@@ -49,6 +51,7 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "PruneDepth",
     "PruneLevels",
     "PruneNodes",
     "PruneTrees",

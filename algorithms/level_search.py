@@ -320,9 +320,7 @@ class _Columns:
         count = has_number.astype(np.intp) + has_factor
         first = np.cumsum(count) - count
         number = np.where(has_number, first, -1)
-        return cls(
-            part, leaves, number, np.where(has_factor, first + has_number, -1), at, unit_of(part)
-        )
+        return cls(part, leaves, number, np.where(has_factor, first + has_number, -1), at, unit_of(part))
 
     @property
     def n_columns(self) -> int:
@@ -342,9 +340,7 @@ class _Columns:
         matrix.sort_indices()
         return matrix
 
-    def rewrite(
-        self, coefficients: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def rewrite(self, coefficients: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The leaves' new values: factor times value plus number."""
         both = np.append(coefficients, 0.0)
         node = self.at[self.part.is_leaf]
