@@ -1,7 +1,9 @@
 """The layers of a forest: what cutting each tree at each depth costs, and the depths that are best together.
 
-To second order the loss is quadratic in what a leaf predicts, so that sums of gradients and curvatures over the rows
-of each leaf are all that is needed: one pass over the rows tries every depth of a tree.
+The loss is taken around the margins of a pass, so that sums of gradients and curvatures over the rows of each leaf are all
+that is needed: one pass over the rows tries every depth of a tree. Squares (and Poisson's loss) are a parabola; cross-entropy
+grows like one for small steps and in proportion for long ones, and so does what stands for it here: at even
+odds it is the loss itself.
 
 Source: Liu and Mazumder, "ForestPrune: Compact Depth-Pruned Tree Ensembles", AISTATS 2023, section 3.
 """
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit
+from ensemble_compress.algorithms.leaf_fit import LOGISTIC, SOFTMAX, LeafFit
 from ensemble_compress.algorithms.levels import Rates, fold_constants
 from ensemble_compress.algorithms.simplify import collapse_equal_leaves
 from ensemble_compress.engines import kernel
@@ -113,6 +115,23 @@ class Layers:
         other = self.descend(other, strength)
         return other if self.objective(other, strength) < self.objective(depth, strength) else depth
 
+    def fill(self, depth: NDArray[np.int32], most_leaves: int) -> NDArray[np.int32]:
+        """The depths after steps that each lower the loss most for what they cost, within a number of leaves."""
+        depth = depth.copy()
+        tree = np.repeat(np.arange(len(depth)), np.diff(self.cost_start))
+        to = np.arange(len(tree)) - self.cost_start[tree]
+        for _ in range(MOST_PASSES):
+            losses, now = np.zeros(len(tree)), self.cost_start[tree] + depth[tree]
+            _find_losses(*self._tables(), depth, *self.linearise(depth), losses)
+            more, cost = self.leaves - self.leaves[now], self.cost - self.cost[now]
+            fits = (to > depth[tree]) & (more <= most_leaves - self.n_leaves(depth)) & (losses < 0)
+            if not fits.any():
+                break
+            gain = np.where(fits, -losses / np.maximum(cost, 1e-12), -np.inf)
+            best = int(gain.argmax())
+            depth[tree[best]] = to[best]
+        return depth
+
     def cut(self, depth: NDArray[np.int32]) -> Forest:
         """The trees cut at these depths, constants in the bias."""
         at = np.flatnonzero((self.forest.depth == depth[self.forest.tree_of_node]) & ~self.forest.is_leaf)
@@ -121,6 +140,7 @@ class Layers:
     def _tables(self) -> tuple[NDArray[Any], ...]:
         fit = self.fit
         return (
+            fit.loss in (LOGISTIC, SOFTMAX),
             fit.leaf, fit.start, fit.output, self.path_start, self.path_node, self.value, self.cost_start,
         )  # fmt: skip
 
@@ -180,6 +200,7 @@ def _average_upwards(
 
 @kernel
 def _find_losses(
+    is_entropy: bool,
     leaf: NDArray[np.int32],
     start: NDArray[np.int32],
     output: NDArray[np.int32],
@@ -197,11 +218,14 @@ def _find_losses(
     for t in range(len(leaf)):
         _sum_rows(leaf[t], start[t], start[t + 1], output[t], gradient, curvature, sums)
         each = losses[cost_start[t] : cost_start[t + 1]]
-        _losses_of_tree(start[t], start[t + 1], path_start, path_node, value, depth[t], sums, each)
+        _losses_of_tree(
+            start[t], start[t + 1], path_start, path_node, value, is_entropy, depth[t], sums, each
+        )
 
 
 @kernel
 def _choose_depths(
+    is_entropy: bool,
     leaf: NDArray[np.int32],
     start: NDArray[np.int32],
     output: NDArray[np.int32],
@@ -222,7 +246,9 @@ def _choose_depths(
     for t in range(len(leaf)):
         _sum_rows(leaf[t], start[t], start[t + 1], output[t], gradient, curvature, sums)
         each, costs = losses[cost_start[t] : cost_start[t + 1]], cost[cost_start[t] : cost_start[t + 1]]
-        _losses_of_tree(start[t], start[t + 1], path_start, path_node, value, depth[t], sums, each)
+        _losses_of_tree(
+            start[t], start[t + 1], path_start, path_node, value, is_entropy, depth[t], sums, each
+        )
         best = depth[t]
         for d in range(len(each)):
             # What is better by rounding only is no reason to move.
@@ -238,7 +264,8 @@ def _choose_depths(
             now, then = path_node[min(first + depth[t], last)], path_node[min(first + best, last)]
             for w in range(value.shape[1]):
                 k = output[t] if output[t] >= 0 else w
-                gradient[k, i] -= curvature[k, i] * (value[then, w] - value[now, w])
+                step = value[then, w] - value[now, w]
+                gradient[k, i] -= curvature[k, i] * (2 * np.tanh(0.5 * step) if is_entropy else step)
         depth[t] = best
     return has_changed
 
@@ -270,6 +297,7 @@ def _losses_of_tree(
     path_start: NDArray[np.int64],
     path_node: NDArray[np.int32],
     value: NDArray[np.float64],
+    is_entropy: bool,
     depth: int,
     sums: NDArray[np.float64],
     losses: NDArray[np.float64],
@@ -285,5 +313,14 @@ def _losses_of_tree(
                 node, loss = path_node[p + d], 0.0
                 for w in range(len(now)):
                     step = value[node, w] - now[w]
-                    loss += step * (0.5 * sums[j, w, 1] * step - sums[j, w, 0])
+                    loss += sums[j, w, 1] * _bend(step, is_entropy) - sums[j, w, 0] * step
             losses[d] += loss
+
+
+@kernel
+def _bend(step: float, is_entropy: bool) -> float:
+    """How far the loss rises above its tangent for a curvature of 1: step**2 / 2, or 4 * log(cosh(step / 2))."""
+    if not is_entropy:
+        return 0.5 * step * step
+    size = abs(step)
+    return 4 * (0.5 * size + np.log1p(np.exp(-size)) - np.log(2.0))

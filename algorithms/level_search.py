@@ -26,7 +26,6 @@ from ensemble_compress.algorithms.simplify import collapse_equal_leaves
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
-PENALTIES_A_ROUND = (16, 8, 4)
 LOWEST, HIGHEST = -3.0, 4.0
 """Decimal logarithms of the penalties between which the first round looks."""
 
@@ -104,7 +103,7 @@ class Rule:
         return self.is_worse(trial.train, self.train) and self.is_worse(trial.valid, self.valid)
 
 
-def search(fit: Callable[[float, float, float], Trial], rule: Rule) -> Trial | None:
+def search(fit: Callable[[float, float, float], Trial], rule: Rule, n_penalties: int) -> Trial | None:
     """The accepted trial that removes most, of three ever finer grids of penalties; None where none is accepted.
 
     Parameters
@@ -113,11 +112,14 @@ def search(fit: Callable[[float, float, float], Trial], rule: Rule) -> Trial | N
         The trial of (low, middle, high), decimal logarithms of the penalty and of its neighbours.
     rule : Rule
         What is accepted.
+    n_penalties : int
+        Penalties in the first grid; the second has half as many, the third a quarter.
     """
     low, high, trials = LOWEST, HIGHEST, []
-    for n_penalties in PENALTIES_A_ROUND:
-        points = np.linspace(low, high, n_penalties + 2).tolist()
-        these = [fit(*points[k : k + 3]) for k in range(n_penalties)]
+    for share in (1, 2, 4):
+        n_points = max(1, n_penalties // share)
+        points = np.linspace(low, high, n_points + 2).tolist()
+        these = [fit(*points[k : k + 3]) for k in range(n_points)]
         trials += these
         narrower = _where_next(these, rule)
         if narrower is None:
@@ -140,10 +142,30 @@ def _where_next(trials: Sequence[Trial], rule: Rule) -> tuple[float, float] | No
     return None
 
 
-def prune_levels_within(
-    forest: Forest, data: Data, validation: Data, tolerance: float, n_rounds: int, random_state: int
-) -> Forest:
-    """The forest after at most `n_rounds` of LOP.
+@dataclass(frozen=True)
+class Procedure:
+    """The parameters of LOP.
+
+    Attributes
+    ----------
+    tolerance : float
+        See `Rule`.
+    n_rounds : int
+        Passes over all levels; fewer where one does not remove a node.
+    n_penalties : int
+        See `search`.
+    random_state : int
+        Seed of the solver.
+    """
+
+    tolerance: float = 0.005
+    n_rounds: int = 2
+    n_penalties: int = 16
+    random_state: int = 0
+
+
+def prune_levels_within(forest: Forest, data: Data, validation: Data, procedure: Procedure) -> Forest:
+    """The forest after LOP.
 
     Parameters
     ----------
@@ -152,20 +174,19 @@ def prune_levels_within(
         each output gets trees of its own.
     data, validation : Data
         Rows to fit the coefficients on, and rows to choose the penalties by.
-    tolerance : float
-        See `Rule`.
-    n_rounds : int
-        Passes over all levels; fewer where one does not remove a node.
-    random_state : int
-        Seed of the solver.
+    procedure : Procedure
+        Its parameters.
     """
     additive = fold_constants(split_outputs(to_additive(forest)))
-    outputs = [_Output.of(forest, additive, k, data, validation, tolerance) for k in range(forest.n_outputs)]
-    for _ in range(n_rounds):
+    outputs = [
+        _Output.of(forest, additive, k, data, validation, procedure.tolerance)
+        for k in range(additive.n_outputs)
+    ]
+    for _ in range(procedure.n_rounds):
         n_nodes = additive.n_nodes
         level = 0
         while additive.n_trees and level <= int(additive.depth.max()):
-            additive = _prune_level(additive, level, outputs, random_state)
+            additive = _prune_level(additive, level, outputs, procedure)
             level += 1
         if additive.n_nodes >= n_nodes:
             break
@@ -251,8 +272,8 @@ def _sample(forest: Forest, additive: Forest, k: int, rows: Data) -> _Sample:
     wanted = targets(additive, rows, 0.0)
     if forest.is_classifier:
         # Without labels there are the model's answers, and the class that they say.
-        of_two = forest.n_outputs == 1
-        wanted = (wanted > 0.5 if of_two else wanted.argmax(axis=0) == np.arange(len(wanted))[:, None]) * 1.0
+        is_pair = additive.n_outputs == 1
+        wanted = (wanted > 0.5 if is_pair else wanted.argmax(axis=0) == np.arange(len(wanted))[:, None]) * 1.0
     elif forest.link != "identity":
         wanted = additive.margin(rows.X).T.astype(np.float64)
     return _Sample(rows.X, wanted[k], np.ones(rows.n_rows) if rows.weight is None else rows.weight)
@@ -263,17 +284,18 @@ def _answer(forest: Forest, additive: Forest, k: int, X: NDArray[Any]) -> NDArra
     if not forest.is_classifier:
         return np.asarray(additive.margin(X)[:, k], np.float64)
     code = forest.decide(forest.margin(X))
-    return np.where(code == (1 if forest.n_outputs == 1 else k), 1.0, -1.0)
+    return np.where(code == (1 if additive.n_outputs == 1 else k), 1.0, -1.0)
 
 
-def _prune_level(forest: Forest, level: int, outputs: Sequence[_Output], random_state: int) -> Forest:
+def _prune_level(forest: Forest, level: int, outputs: Sequence[_Output], procedure: Procedure) -> Forest:
     """The forest with one level rewritten, output after output; an output without an accepted penalty stays."""
     values = forest.values[forest.nodes.leaf[forest.is_leaf]]
     bias = forest.bias.copy()
     for output in outputs:
         columns = _Columns.of(forest, level, output.number)
         if columns.n_columns and output.can_be_fitted:
-            best = search(_fitting(columns, output, random_state), output.rule)
+            fit = _fitting(columns, output, procedure.random_state)
+            best = search(fit, output.rule, procedure.n_penalties)
             if best is not None:
                 rewritten = columns.rewrite(best.coefficients, values[columns.leaves, 0])
                 values[columns.leaves, 0] = rewritten

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
 from ensemble_compress.algorithms.layers import Layers
+from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, taught, to_additive
 from ensemble_compress.algorithms.levels import Rates
 from ensemble_compress.algorithms.parameters import (
     check_choice,
@@ -37,7 +37,8 @@ class PruneDepth:
     A tree is the sum of its layers, each the step from a node's value to its child's; the layers that stay are the upper
     ones. For one tree, the others held fixed, the best depth is found by going down its layers once and keeping the
     running sum. A tree cut at depth 0 is a constant and goes into the bias. What a node would predict is
-    the mean of its leaves by their cover.
+    the mean of its leaves by their cover. Leaves that no penalty asks for are given, a few steps long, to the trees
+    that make the most of them.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ class PruneDepth:
         if not sizes:
             return
         additive = to_additive(forest)
-        fit = LeafFit.of(additive, data, targets(additive, data, self.mix), self.penalty)
+        fit = LeafFit.of(additive, data, targets(additive, taught(forest, data), self.mix), self.penalty)
         if additive.link != forest.link:
             fit.stretch()
         stretched = additive.with_values(fit.value, fit.bias)
@@ -135,7 +136,7 @@ class PruneDepth:
         for size in sizes:
             # The last one that fits was found under the smallest penalty.
             depth = [depth for n_leaves, depth in found if n_leaves <= size][-1]
-            yield self._finish(layers.cut(depth), data, fit.target)
+            yield self._finish(layers.cut(layers.fill(depth, size)), data, fit.target)
 
     def _depths(self, layers: Layers, most_leaves: int) -> Iterator[tuple[int, NDArray[np.int32]]]:
         """(leaves, depth of each tree) under ever smaller penalties, until there are more leaves than wanted."""

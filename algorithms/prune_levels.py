@@ -1,14 +1,14 @@
 """Prune level after level: factors and numbers for whole subtrees, under a penalty for the bytes that they take."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import SQUARED, LeafFit, targets, to_additive
-from ensemble_compress.algorithms.level_search import prune_levels_within
+from ensemble_compress.algorithms.leaf_fit import SQUARED, LeafFit, targets, taught, to_additive
+from ensemble_compress.algorithms.level_search import Procedure, prune_levels_within
 from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants
 from ensemble_compress.algorithms.parameters import (
     check_choice,
@@ -57,6 +57,9 @@ class PruneLevels:
         root mean squared error; the paper takes 0.005 and 0.02. Links other than identity are fitted as margins.
     n_rounds : int
         Passes over all levels of method "paper"; the paper takes 2.
+    n_penalties : int
+        Penalties that method "paper" tries at each level before it looks closer, twice, at half as many each; the
+        paper takes 16.
     validation_fraction : float
         Share of the rows by which method "paper" chooses penalties, where `within` is not told which.
     mix : float
@@ -72,7 +75,7 @@ class PruneLevels:
     Notes
     -----
     Guarantee: none. Cost: method "bytes" O(n_sweeps * depth * n_trees * n_rows * width) for each penalty on the path;
-    method "paper" up to 28 sparse regressions a level, round and output. An averaging classifier turns into a sum of
+    method "paper" up to 28 sparse regressions (by the paper's grid) a level, round and output. An averaging classifier turns into a sum of
     log-odds. Where leaves hold a value for each output, method "paper" gives each output trees of its own;
     if that has more leaves than the forest, the forest is given back.
 
@@ -98,6 +101,7 @@ class PruneLevels:
     method: Literal["bytes", "paper"] = "bytes"
     tolerance: float = 0.005
     n_rounds: int = 2
+    n_penalties: int = 16
     validation_fraction: float = 0.25
     mix: float = 0.5
     penalty: float = 2.0
@@ -113,6 +117,7 @@ class PruneLevels:
         check_choice(self, "method", ("bytes", "paper"))
         check_range(self, "tolerance", 0, np.inf)
         check_range(self, "n_rounds", 1, 1000, whole=True)
+        check_range(self, "n_penalties", 1, 1000, whole=True)
         check_range(self, "validation_fraction", 0, 0.9, open_low=True)
         check_range(self, "mix", 0, 1)
         check_range(self, "penalty", 0, np.inf)
@@ -141,9 +146,8 @@ class PruneLevels:
             Rows, with labels where they are known.
         """
         data, validation = rows_of(self, forest, data), rows_of(self, forest, validation)
-        small = prune_levels_within(
-            forest, data, validation, self.tolerance, self.n_rounds, self.random_state
-        )
+        procedure = Procedure(self.tolerance, self.n_rounds, self.n_penalties, self.random_state)
+        small = prune_levels_within(forest, data, validation, procedure)
         return small if small.n_leaves <= forest.n_leaves else forest
 
     def path(self, forest: Forest, data: Data, sizes: Sequence[int]) -> Iterator[Forest]:
@@ -193,7 +197,7 @@ class _Pruning:
     @classmethod
     def begin(cls, forest: Forest, data: Data, settings: PruneLevels) -> "_Pruning":
         additive = to_additive(forest)
-        target = targets(additive, data, settings.mix)
+        target = targets(additive, taught(forest, data), settings.mix)
         if additive.link != forest.link:
             fit = LeafFit.of(additive, data, target, 0.0)
             fit.stretch()
@@ -212,28 +216,38 @@ class _Pruning:
                 self.forest = self.forest.take([])
                 return
             smaller = self._round(strength)
-            if smaller.n_leaves < NEAR * n_leaves and step > SLOWEST:
+            if smaller.n_leaves < NEAR * n_leaves - 2 and step > SLOWEST:
                 step = float(np.sqrt(step))
                 continue
+            # While nothing goes the penalty is nowhere near those that matter.
+            step = step**2 if smaller.n_leaves == self.forest.n_leaves else min(step, FASTEST)
             self.forest, self.strength = smaller, strength
 
     def _first_strength(self) -> float:
         """The penalty that a small share of the subtrees would not bear."""
-        found = [np.zeros(0)]
+        found, fit = [np.zeros(0)], self.fit()
         for level in range(int(self.forest.depth.max(initial=0))):
-            found.append(_Level(self.forest, level, self).bearable())
+            found.append(_Level(self.forest, fit, level, self.rates).bearable())
         bearable = np.concatenate(found)
         return max(float(np.quantile(bearable, FIRST_REMOVED)) if len(bearable) else 0.0, SMALLEST_STRENGTH)
 
     def _round(self, strength: float) -> Forest:
         """One pass over all levels, and a refit of what is left."""
-        forest, level = self.forest, 0
+        forest, fit, level = self.forest, self.fit(), 0
         while level < int(forest.depth.max(initial=0)):
-            forest = _Level(forest, level, self).prune(strength, self.settings.n_sweeps)
+            one = _Level(forest, fit, level, self.rates)
+            smaller = one.prune(strength, self.settings.n_sweeps)
+            # Nodes only ever go, so as many of them are the same ones.
+            is_same = smaller.n_nodes == forest.n_nodes
+            forest, fit = smaller, one.fit if is_same else self.fit(smaller)
             level += 1
-        fit = LeafFit.of(forest, self.data, self.target, self.settings.penalty)
+        fit = replace(fit, penalty=self.settings.penalty)
         fit.sweep(self.settings.n_sweeps)
         return forest.with_values(fit.value, fit.bias)
+
+    def fit(self, forest: Forest | None = None) -> LeafFit:
+        """The fit of a forest, of the one at hand by default, without a penalty."""
+        return LeafFit.of(self.forest if forest is None else forest, self.data, self.target, 0.0)
 
 
 class _Level:
@@ -243,18 +257,22 @@ class _Level:
     the mean of its rows a factor has nothing to do with the number, so a subtree without a factor predicts their mean.
     """
 
-    def __init__(self, forest: Forest, level: int, pruning: _Pruning) -> None:
-        self.forest = forest
-        self.fit = LeafFit.of(forest, pruning.data, pruning.target, 0.0)
+    def __init__(self, forest: Forest, fit: LeafFit, level: int, rates: Rates) -> None:
+        self.forest, self.fit = forest, fit
         at = ancestors_at(forest, level)[forest.is_leaf]
         self.node, self.group = np.unique(at, return_inverse=True)
-        first = self.group[self.fit.start[:-1]]
-        self.start = np.append(first, len(self.node)).astype(np.int32)
-        self.worth = _worth(forest, pruning.rates)[self.node]
-        weight = np.bincount(self.fit.leaf.reshape(-1), _tiled(self.fit), minlength=forest.n_leaves) + 1e-9
-        sums = [np.bincount(self.group, weight * v, len(self.node)) for v in self.fit.value.T]
-        self.number = np.stack(sums, axis=1) / np.bincount(self.group, weight)[:, None]
-        self.apart = self.fit.value - self.number[self.group]
+        self.start = np.append(self.group[fit.start[:-1]], len(self.node)).astype(np.int32)
+        self.worth = _worth(forest, rates)[self.node]
+        weight = np.zeros((forest.n_leaves, 1))
+        _add_up(fit.leaf, fit.weight, weight[:, 0])
+        # Leaves that no row reaches count a little, so that there is always a mean.
+        weight += 1e-9
+        self.number = np.zeros((len(self.node), fit.value.shape[1]))
+        total = np.zeros((len(self.node), 1))
+        np.add.at(self.number, self.group, weight * fit.value)
+        np.add.at(total, self.group, weight)
+        self.number /= total
+        self.apart = fit.value - self.number[self.group]
         # What has one value only has no factor, whatever rounding left of it.
         self.apart[forest.is_leaf[self.node][self.group]] = 0.0
         self.factor = np.ones_like(self.number)
@@ -284,10 +302,6 @@ class _Level:
         return fold_constants(collapse_equal_leaves(self.forest.with_values(fit.value, fit.bias)))
 
 
-def _tiled(fit: LeafFit) -> NDArray[np.float64]:
-    return np.tile(fit.weight, len(fit.leaf))
-
-
 def _worth(forest: Forest, rates: Rates) -> NDArray[np.float64]:
     """What the C tables save when a node becomes a leaf, in splits with their leaf, shape (n_nodes,)."""
     bytes_before = np.append(0.0, np.cumsum(rates.of_splits(forest) + rates.leaf * ~forest.is_leaf))
@@ -295,6 +309,13 @@ def _worth(forest: Forest, rates: Rates) -> NDArray[np.float64]:
     # A tree of one leaf goes into the bias.
     saved[forest.tree_start[:-1]] += rates.leaf
     return np.asarray(saved / (rates.split + rates.leaf))
+
+
+@kernel
+def _add_up(leaf: NDArray[np.int32], each: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for t in range(leaf.shape[0]):
+        for i in range(leaf.shape[1]):
+            out[leaf[t, i]] += each[i]
 
 
 @kernel
