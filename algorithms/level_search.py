@@ -11,7 +11,7 @@ Pruning", ICML 2025, Algorithm 1 and the section on experiments.
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso, LogisticRegression
 
 from ensemble_compress.algorithms.leaf_fit import targets, to_additive
-from ensemble_compress.algorithms.levels import ancestors_at, fold_constants, unit_of
+from ensemble_compress.algorithms.levels import ancestors_at, fold_constants, split_outputs, unit_of
 from ensemble_compress.algorithms.simplify import collapse_equal_leaves
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
@@ -191,32 +191,6 @@ def prune_levels_within(forest: Forest, data: Data, validation: Data, procedure:
         if additive.n_nodes >= n_nodes:
             break
     return additive
-
-
-def split_outputs(forest: Forest) -> Forest:
-    """The forest with a tree for each output in the place of trees whose leaves have a value for each.
-
-    Parameters
-    ----------
-    forest : Forest
-        Any forest.
-    """
-    n_outputs, n_trees = forest.values.shape[1], forest.n_trees
-    if n_outputs == 1:
-        return forest
-    shift = np.repeat(np.arange(n_outputs), forest.n_nodes)
-    columns = [np.tile(column, n_outputs) for column in forest.nodes]
-    nodes = type(forest.nodes)(*columns)
-    return replace(
-        forest,
-        nodes=nodes._replace(
-            right=np.where(nodes.right < 0, -1, nodes.right + shift * forest.n_nodes),
-            leaf=np.where(nodes.leaf < 0, -1, nodes.leaf + shift * len(forest.values)),
-        ),
-        tree_start=np.append(0, (forest.tree_start[1:] + forest.n_nodes * np.arange(n_outputs)[:, None])),
-        tree_output=np.repeat(np.arange(n_outputs), n_trees),
-        values=forest.values.T.reshape(-1, 1),
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Trees by levels: which ancestor a node has at a depth, what each node takes in bytes, and trees that became constants.
+"""Trees by levels: which ancestor a node has at a depth, what nodes take in bytes, trees of one output, trees of one leaf.
 
 `PruneLevels` and `PruneDepth` look at a forest one depth after another; what they share is here.
 """
@@ -52,6 +52,32 @@ def fold_constants(forest: Forest) -> Forest:
     else:
         np.add.at(bias, forest.tree_output[single], values[:, 0])
     return replace(forest.take(~single), bias=bias)
+
+
+def split_outputs(forest: Forest) -> Forest:
+    """The forest with a tree for each output in the place of trees whose leaves have a value for each.
+
+    Parameters
+    ----------
+    forest : Forest
+        Any forest.
+    """
+    n_outputs, n_trees = forest.values.shape[1], forest.n_trees
+    if n_outputs == 1:
+        return forest
+    shift = np.repeat(np.arange(n_outputs), forest.n_nodes)
+    columns = [np.tile(column, n_outputs) for column in forest.nodes]
+    nodes = type(forest.nodes)(*columns)
+    return replace(
+        forest,
+        nodes=nodes._replace(
+            right=np.where(nodes.right < 0, -1, nodes.right + shift * forest.n_nodes),
+            leaf=np.where(nodes.leaf < 0, -1, nodes.leaf + shift * len(forest.values)),
+        ),
+        tree_start=np.append(0, (forest.tree_start[1:] + forest.n_nodes * np.arange(n_outputs)[:, None])),
+        tree_output=np.repeat(np.arange(n_outputs), n_trees),
+        values=forest.values.T.reshape(-1, 1),
+    )
 
 
 class Rates(NamedTuple):

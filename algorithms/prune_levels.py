@@ -128,6 +128,8 @@ class PruneLevels:
         """The pruned forest; unchanged if method "bytes" finds no more than `max_leaves` leaves."""
         data = rows_of(self, forest, data)
         if self.method == "paper":
+            # All labels are looked at before some are held out.
+            targets(to_additive(forest), data, 0.0)
             return self.within(forest, *self._split(data))
         max_leaves = count_of(self, "max_leaves", forest.n_leaves)
         if max_leaves >= forest.n_leaves:
