@@ -9,7 +9,7 @@ Source: Liu and Mazumder, "ForestPrune: Compact Depth-Pruned Tree Ensembles", AI
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,19 @@ from ensemble_compress.forest import Forest
 
 MOST_PASSES = 10
 """Passes over the trees at one penalty; with squares it stops by itself, with curvatures renewed it may go in circles."""
+
+
+class Tables(NamedTuple):
+    """The arrays of `Layers` and of its `LeafFit` under their names, and whether the loss is a cross-entropy."""
+
+    is_entropy: bool
+    leaf: NDArray[np.int32]
+    start: NDArray[np.int32]
+    output: NDArray[np.int32]
+    path_start: NDArray[np.int64]
+    path_node: NDArray[np.int32]
+    value: NDArray[np.float64]
+    cost_start: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +103,7 @@ class Layers:
     def first_strength(self, depth: NDArray[np.int32]) -> float:
         """The penalty at which the first tree would grow from these depths; 0 where none would at any."""
         losses = np.zeros(len(self.cost))
-        _find_losses(*self._tables(), depth, *self.linearise(depth), losses)
+        _find_losses(self.tables, depth, *self.linearise(depth), losses)
         costly = self.cost > 0
         strength = float((-losses[costly] / self.cost[costly]).max(initial=0.0))
         return strength if np.isfinite(strength) else 0.0
@@ -99,7 +112,7 @@ class Layers:
         """The depths after passes over the trees, each given the best depth beside the others."""
         depth = depth.copy()
         for _ in range(MOST_PASSES):
-            if not _choose_depths(*self._tables(), self.cost, strength, depth, *self.linearise(depth)):
+            if not _choose_depths(self.tables, self.cost, strength, depth, *self.linearise(depth)):
                 break
         return depth
 
@@ -122,7 +135,7 @@ class Layers:
         to = np.arange(len(tree)) - self.cost_start[tree]
         for _ in range(MOST_PASSES):
             losses, now = np.zeros(len(tree)), self.cost_start[tree] + depth[tree]
-            _find_losses(*self._tables(), depth, *self.linearise(depth), losses)
+            _find_losses(self.tables, depth, *self.linearise(depth), losses)
             more, cost = self.leaves - self.leaves[now], self.cost - self.cost[now]
             fits = (to > depth[tree]) & (more <= most_leaves - self.n_leaves(depth)) & (losses < 0)
             if not fits.any():
@@ -137,11 +150,14 @@ class Layers:
         at = np.flatnonzero((self.forest.depth == depth[self.forest.tree_of_node]) & ~self.forest.is_leaf)
         return fold_constants(collapse_equal_leaves(self.forest.replace_subtrees(at, self.value[at])))
 
-    def _tables(self) -> tuple[NDArray[Any], ...]:
+    @property
+    def tables(self) -> Tables:
+        """What the kernels read."""
         fit = self.fit
-        return (
-            fit.loss in (LOGISTIC, SOFTMAX),
-            fit.leaf, fit.start, fit.output, self.path_start, self.path_node, self.value, self.cost_start,
+        is_entropy = fit.loss in (LOGISTIC, SOFTMAX)
+        return Tables(
+            is_entropy, fit.leaf, fit.start, fit.output,
+            self.path_start, self.path_node, self.value, self.cost_start,
         )  # fmt: skip
 
 
@@ -200,39 +216,22 @@ def _average_upwards(
 
 @kernel
 def _find_losses(
-    is_entropy: bool,
-    leaf: NDArray[np.int32],
-    start: NDArray[np.int32],
-    output: NDArray[np.int32],
-    path_start: NDArray[np.int64],
-    path_node: NDArray[np.int32],
-    value: NDArray[np.float64],
-    cost_start: NDArray[np.int64],
+    tables: Tables,
     depth: NDArray[np.int32],
     gradient: NDArray[np.float64],
     curvature: NDArray[np.float64],
     losses: NDArray[np.float64],
 ) -> None:
     """By how much the loss grows when one tree is cut at one depth, for all of them."""
-    sums = np.empty((start[-1], value.shape[1], 2))
-    for t in range(len(leaf)):
-        _sum_rows(leaf[t], start[t], start[t + 1], output[t], gradient, curvature, sums)
-        each = losses[cost_start[t] : cost_start[t + 1]]
-        _losses_of_tree(
-            start[t], start[t + 1], path_start, path_node, value, is_entropy, depth[t], sums, each
-        )
+    sums = np.empty((tables.start[-1], tables.value.shape[1], 2))
+    for t in range(len(tables.leaf)):
+        _sum_rows(tables, t, gradient, curvature, sums)
+        _losses_of_tree(tables, t, depth[t], sums, losses[tables.cost_start[t] : tables.cost_start[t + 1]])
 
 
 @kernel
 def _choose_depths(
-    is_entropy: bool,
-    leaf: NDArray[np.int32],
-    start: NDArray[np.int32],
-    output: NDArray[np.int32],
-    path_start: NDArray[np.int64],
-    path_node: NDArray[np.int32],
-    value: NDArray[np.float64],
-    cost_start: NDArray[np.int64],
+    tables: Tables,
     cost: NDArray[np.float64],
     strength: float,
     depth: NDArray[np.int32],
@@ -240,81 +239,82 @@ def _choose_depths(
     curvature: NDArray[np.float64],
 ) -> bool:
     """One pass: give each tree the depth that is best beside the others', the gradient kept up to date."""
-    sums = np.empty((start[-1], value.shape[1], 2))
+    sums = np.empty((tables.start[-1], tables.value.shape[1], 2))
     losses = np.zeros(len(cost))
     has_changed = False
-    for t in range(len(leaf)):
-        _sum_rows(leaf[t], start[t], start[t + 1], output[t], gradient, curvature, sums)
-        each, costs = losses[cost_start[t] : cost_start[t + 1]], cost[cost_start[t] : cost_start[t + 1]]
-        _losses_of_tree(
-            start[t], start[t + 1], path_start, path_node, value, is_entropy, depth[t], sums, each
-        )
+    for t in range(len(tables.leaf)):
+        first, stop = tables.cost_start[t], tables.cost_start[t + 1]
+        each, costs = losses[first:stop], cost[first:stop]
+        _sum_rows(tables, t, gradient, curvature, sums)
+        _losses_of_tree(tables, t, depth[t], sums, each)
         best = depth[t]
         for d in range(len(each)):
             # What is better by rounding only is no reason to move.
             gain = each[best] + strength * costs[best] - each[d] - strength * costs[d]
             if gain > 1e-12 * (abs(each[best]) + strength * costs[best]):
                 best = d
-        if best == depth[t]:
-            continue
-        has_changed = True
-        for i in range(leaf.shape[1]):
-            j = leaf[t, i]
-            first, last = path_start[j], path_start[j + 1] - 1
-            now, then = path_node[min(first + depth[t], last)], path_node[min(first + best, last)]
-            for w in range(value.shape[1]):
-                k = output[t] if output[t] >= 0 else w
-                step = value[then, w] - value[now, w]
-                gradient[k, i] -= curvature[k, i] * (2 * np.tanh(0.5 * step) if is_entropy else step)
-        depth[t] = best
+        if best != depth[t]:
+            _move_tree(tables, t, depth[t], best, gradient, curvature)
+            has_changed = True
+            depth[t] = best
     return has_changed
 
 
 @kernel
 def _sum_rows(
-    leaf: NDArray[np.int32],
-    first: int,
-    stop: int,
-    output: int,
+    tables: Tables,
+    t: int,
     gradient: NDArray[np.float64],
     curvature: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> None:
     """The gradients and curvatures of the rows in each leaf of a tree."""
-    sums[first:stop] = 0.0
-    for i in range(len(leaf)):
-        of_leaf = sums[leaf[i]]
+    sums[tables.start[t] : tables.start[t + 1]] = 0.0
+    for i in range(tables.leaf.shape[1]):
+        of_leaf = sums[tables.leaf[t, i]]
         for w in range(len(of_leaf)):
-            k = output if output >= 0 else w
+            k = tables.output[t] if tables.output[t] >= 0 else w
             of_leaf[w, 0] += gradient[k, i]
             of_leaf[w, 1] += curvature[k, i]
 
 
 @kernel
 def _losses_of_tree(
-    first: int,
-    stop: int,
-    path_start: NDArray[np.int64],
-    path_node: NDArray[np.int32],
-    value: NDArray[np.float64],
-    is_entropy: bool,
-    depth: int,
-    sums: NDArray[np.float64],
-    losses: NDArray[np.float64],
+    tables: Tables, t: int, depth: int, sums: NDArray[np.float64], losses: NDArray[np.float64]
 ) -> None:
     """By how much the loss grows at each depth: one way down each path, below its leaf as at the leaf."""
     losses[:] = 0.0
-    for j in range(first, stop):
-        p, last = path_start[j], path_start[j + 1] - 1
-        now = value[path_node[min(p + depth, last)]]
+    for j in range(tables.start[t], tables.start[t + 1]):
+        p, last = tables.path_start[j], tables.path_start[j + 1] - 1
+        now = tables.value[tables.path_node[min(p + depth, last)]]
         loss = 0.0
         for d in range(len(losses)):
             if p + d <= last:
-                node, loss = path_node[p + d], 0.0
+                node, loss = tables.path_node[p + d], 0.0
                 for w in range(len(now)):
-                    step = value[node, w] - now[w]
-                    loss += sums[j, w, 1] * _bend(step, is_entropy) - sums[j, w, 0] * step
+                    step = tables.value[node, w] - now[w]
+                    loss += sums[j, w, 1] * _bend(step, tables.is_entropy) - sums[j, w, 0] * step
             losses[d] += loss
+
+
+@kernel
+def _move_tree(
+    tables: Tables,
+    t: int,
+    depth: int,
+    to: int,
+    gradient: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+) -> None:
+    """The gradient after a tree is cut at another depth."""
+    for i in range(tables.leaf.shape[1]):
+        j = tables.leaf[t, i]
+        p, last = tables.path_start[j], tables.path_start[j + 1] - 1
+        now, then = tables.path_node[min(p + depth, last)], tables.path_node[min(p + to, last)]
+        for w in range(tables.value.shape[1]):
+            k = tables.output[t] if tables.output[t] >= 0 else w
+            step = tables.value[then, w] - tables.value[now, w]
+            gradient[k, i] -= curvature[k, i] * (2 * np.tanh(0.5 * step) if tables.is_entropy else step)
 
 
 @kernel
@@ -323,4 +323,5 @@ def _bend(step: float, is_entropy: bool) -> float:
     if not is_entropy:
         return 0.5 * step * step
     size = abs(step)
-    return 4 * (0.5 * size + np.log1p(np.exp(-size)) - np.log(2.0))
+    growth: float = 4 * (0.5 * size + np.log1p(np.exp(-size)) - np.log(2.0))
+    return growth

@@ -11,7 +11,7 @@ Pruning", ICML 2025, Algorithm 1 and the section on experiments.
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,7 +177,8 @@ def prune_levels_within(forest: Forest, data: Data, validation: Data, procedure:
     procedure : Procedure
         Its parameters.
     """
-    additive = fold_constants(split_outputs(to_additive(forest)))
+    # A linear model takes a margin of zero, which is frequent once leaves are zero, for the first class.
+    additive = replace(fold_constants(split_outputs(to_additive(forest))), tie_class=0)
     outputs = [
         _Output.of(forest, additive, k, data, validation, procedure.tolerance)
         for k in range(additive.n_outputs)
@@ -243,7 +244,7 @@ class _Output:
 
 def _sample(forest: Forest, additive: Forest, k: int, rows: Data) -> _Sample:
     """Labels: whether the row is of class k (of class 1, for one output); else the number wanted."""
-    wanted = targets(additive, rows, 0.0)
+    wanted: NDArray[Any] = targets(additive, rows, 0.0)
     if forest.is_classifier:
         # Without labels there are the model's answers, and the class that they say.
         is_pair = additive.n_outputs == 1
@@ -309,7 +310,7 @@ class _Columns:
         leaves = is_mine[forest.tree_of_node[forest.is_leaf]]
         at = ancestors_at(part, level)
         begins = np.zeros(part.n_nodes, bool)
-        begins[at] = True
+        begins[at[part.is_leaf]] = True
         is_root = np.zeros(part.n_nodes, bool)
         is_root[part.tree_start[:-1]] = True
         has_number, has_factor = begins & ~is_root, begins & (is_root | ~part.is_leaf)
@@ -356,10 +357,10 @@ def _fitting(columns: _Columns, output: _Output, random_state: int) -> Callable[
             model.fit(train, output.train.wanted, sample_weight=output.train.weight)
         coefficients = np.array(model.coef_, np.float64).reshape(-1)
         intercept = float(np.reshape(model.intercept_, -1)[0])
-        scores = [
-            sample.score(matrix @ coefficients + intercept, output.is_label)
-            for matrix, sample in ((train, output.train), (valid, output.valid))
-        ]
+        scores = (
+            output.train.score(train @ coefficients + intercept, output.is_label),
+            output.valid.score(valid @ coefficients + intercept, output.is_label),
+        )
         removed = float((np.abs(coefficients) < ZERO).mean())
         return Trial(low, middle, high, *scores, removed, coefficients, intercept)
 

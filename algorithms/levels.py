@@ -4,7 +4,7 @@
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def split_outputs(forest: Forest) -> Forest:
     if n_outputs == 1:
         return forest
     shift = np.repeat(np.arange(n_outputs), forest.n_nodes)
-    columns = [np.tile(column, n_outputs) for column in forest.nodes]
+    columns: Any = [np.tile(column, n_outputs) for column in forest.nodes]
     nodes = type(forest.nodes)(*columns)
     return replace(
         forest,

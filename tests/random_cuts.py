@@ -35,9 +35,9 @@ def loss_of(forest: Forest, data: Data) -> float:
 def cut_at_random(forest: Forest, seed: int) -> Iterator[Forest]:
     """Ever smaller forests: splits in random order become leaves of their leaves' mean by cover."""
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~forest.is_leaf))
-    for n in np.unique(np.geomspace(1, len(order), 60).astype(int)):
-        at = order[:n]
-        yield forest.replace_subtrees(at, np.array([mean_below(forest, int(j)) for j in at]))
+    means = np.array([mean_below(forest, int(j)) for j in order])
+    for n in np.unique(np.geomspace(20, len(order), 25).astype(int)):
+        yield forest.replace_subtrees(order[:n], means[:n])
 
 
 def mean_below(forest: Forest, node: int) -> NDArray[np.float64]:
