@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.layers import Layers
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, taught, to_additive
-from ensemble_compress.algorithms.levels import Rates
+from ensemble_compress.algorithms.levels import Rates, rows_that_fit
 from ensemble_compress.algorithms.parameters import (
     check_choice,
     check_range,
@@ -55,7 +55,7 @@ class PruneDepth:
     n_restarts : int
         Local search: at each penalty so often some tree goes, and the descent from there is kept if it ends lower.
     random_state : int
-        Seed of the trees that go.
+        Seed of the trees that go, and of the choice of rows where there are too many.
 
     Notes
     -----
@@ -126,7 +126,9 @@ class PruneDepth:
         if not sizes:
             return
         additive = to_additive(forest)
-        fit = LeafFit.of(additive, data, targets(additive, taught(forest, data), self.mix), self.penalty)
+        target = targets(additive, taught(forest, data), self.mix)
+        data, target = rows_that_fit(data, target, forest.n_trees, self.random_state)
+        fit = LeafFit.of(additive, data, target, self.penalty)
         if additive.link != forest.link:
             fit.stretch()
         stretched = additive.with_values(fit.value, fit.bias)

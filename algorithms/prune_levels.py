@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import SQUARED, LeafFit, targets, taught, to_additive
 from ensemble_compress.algorithms.level_search import Procedure, prune_levels_within
-from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants
+from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants, rows_that_fit
 from ensemble_compress.algorithms.parameters import (
     check_choice,
     check_range,
@@ -54,7 +54,8 @@ class PruneLevels:
         See above.
     tolerance : float
         Loss that method "paper" allows: of balanced accuracy (of each class against the rest), or as a share of the
-        root mean squared error; the paper takes 0.005 and 0.02. Links other than identity are fitted as margins.
+        root mean squared error; the paper takes 0.005 and 0.02. Its lasso's penalties are in units of y, so y should
+        be standardised. Links other than identity are fitted as margins.
     n_rounds : int
         Passes over all levels of method "paper"; the paper takes 2.
     n_penalties : int
@@ -70,7 +71,7 @@ class PruneLevels:
     n_sweeps : int
         Passes of method "bytes" over all trees at each level, and of the refit.
     random_state : int
-        Seed of the choice of rows and of the solver of method "paper".
+        Seed of the choice of rows, and of the solver of method "paper".
 
     Notes
     -----
@@ -200,6 +201,7 @@ class _Pruning:
     def begin(cls, forest: Forest, data: Data, settings: PruneLevels) -> "_Pruning":
         additive = to_additive(forest)
         target = targets(additive, taught(forest, data), settings.mix)
+        data, target = rows_that_fit(data, target, forest.n_trees, settings.random_state)
         if additive.link != forest.link:
             fit = LeafFit.of(additive, data, target, 0.0)
             fit.stretch()
