@@ -8,6 +8,8 @@
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.prune_depth import PruneDepth
+from ensemble_compress.algorithms.prune_levels import PruneLevels
 from ensemble_compress.algorithms.prune_nodes import PruneNodes
 from ensemble_compress.algorithms.prune_trees import PruneTrees
 from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves
@@ -33,6 +35,8 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    PruneDepth,
+    PruneLevels,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
@@ -47,6 +51,8 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "PruneDepth",
+    "PruneLevels",
     "PruneNodes",
     "PruneTrees",
     "QuantizeLeaves",

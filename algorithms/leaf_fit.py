@@ -92,6 +92,11 @@ def targets(forest: Forest, data: Data, mix: float) -> NDArray[np.float64]:
     return taught if data.y is None or mix == 1 else (1 - mix) * _labels(forest, data) + mix * taught
 
 
+def taught(forest: Forest, data: Data) -> Data:
+    """`data` with the answers of `forest` itself where the teacher's are not known."""
+    return data if data.teacher is not None else data.with_teacher(forest.answers(forest.margin(data.X)))
+
+
 def _answers(forest: Forest, data: Data) -> NDArray[np.float64]:
     """The teacher's answers as the forest's outputs say them, shape (n_rows, n_outputs)."""
     if data.teacher is None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
+from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, taught, to_additive
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.algorithms.transfer_rows import transfer_rows
 from ensemble_compress.data import Data
@@ -131,7 +131,7 @@ class PruneNodes:
         self, forest: Forest, additive: Forest, data: Data
     ) -> tuple[Data, NDArray[np.float64]]:
         """(the given rows and the synthetic ones, what to fit on them)."""
-        target = targets(additive, _taught(forest, data), self.mix)
+        target = targets(additive, taught(forest, data), self.mix)
         n_made = int(min(self.n_transfer * data.n_rows, max(0, ENOUGH_ROWS - data.n_rows)))
         made = transfer_rows(data.X, n_made, self.random_state)
         if not len(made):
@@ -139,8 +139,8 @@ class PruneNodes:
         weight = (
             None if data.weight is None else np.append(data.weight, np.full(len(made), data.weight.mean()))
         )
-        taught = targets(additive, _taught(forest, Data(made)), 1.0)
-        return Data(np.concatenate([data.X, made]), weight=weight), np.concatenate([target, taught], axis=1)
+        answers = targets(additive, taught(forest, Data(made)), 1.0)
+        return Data(np.concatenate([data.X, made]), weight=weight), np.concatenate([target, answers], axis=1)
 
     def _prune(self, pruning: "_Pruning", size: int, n_rows: int) -> None:
         """Collapse and refit until no more than `size` leaves are left."""
@@ -152,11 +152,6 @@ class PruneNodes:
             # Without synthetic rows a refit with more leaves than rows would learn the rows by heart.
             if self.n_transfer or pruning.n_leaves <= n_rows:
                 pruning.fit.sweep(self.n_sweeps)
-
-
-def _taught(forest: Forest, data: Data) -> Data:
-    """`data` with the answers of `forest` itself where the teacher's are not known."""
-    return data if data.teacher is not None else data.with_teacher(forest.answers(forest.margin(data.X)))
 
 
 class _Pruning:

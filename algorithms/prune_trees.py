@@ -12,13 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path_gram
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, margin_scale, targets, to_additive
+from ensemble_compress.algorithms.levels import unit_of
 from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
 ROWS_AT_ONCE = 1024
-LARGEST_LEAF = 1e100
-"""Where leaves are as large, the squares of sums over many rows may be no numbers any more."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _problem(
     part = forest if len(trees) == forest.n_trees else forest.take(trees)
     outputs = slice(None) if output < 0 else slice(output, output + 1)
     gram, linear = np.zeros((len(trees), len(trees))), np.zeros(len(trees))
-    unit = _unit(forest)
+    unit = unit_of(forest)
     for first in range(0, data.n_rows, ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
         each = part.values[part.nodes.leaf[part.find_leaves(data.X[rows])]] / forest.divisor / unit
@@ -166,12 +165,6 @@ def _problem(
         gram += columns @ columns.T
         linear += columns @ (wanted[outputs, rows].T / unit * root[:, 0]).reshape(-1)
     return _Problem(trees, gram, linear)
-
-
-def _unit(forest: Forest) -> float:
-    """What leaves are counted in, so that no square overflows; 1 but for leaves that no data set asks for."""
-    largest = float(np.abs(forest.values).max(initial=0.0))
-    return 1.0 if largest < LARGEST_LEAF else float(2.0 ** np.floor(np.log2(largest)))
 
 
 def _greedy(problem: _Problem, is_average: bool) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
