@@ -1,13 +1,14 @@
 """The compression methods, one a file: each a frozen record whose fields are its parameters and whose one verb is a call.
 
 `algorithm(forest, data)` returns another forest; `needs` says what it takes of the data, `guarantee` what it keeps:
-"exact" (the same margins to the bit), "bounded" (`bound(forest)` tells by how much they change at most) or "none".
+"exact" (the same margins to the bit), "decisions" (the same class for every row), "bounded" (`bound(forest)` tells by how much they change at most) or "none".
 `measure` names the property of a forest that it never makes larger.
 """
 
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.prune_certified import PruneCertified
 from ensemble_compress.algorithms.prune_nodes import PruneNodes
 from ensemble_compress.algorithms.prune_trees import PruneTrees
 from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves
@@ -23,7 +24,7 @@ class Algorithm(Protocol):
     """What every compression method offers."""
 
     needs: ClassVar[frozenset[str]]
-    guarantee: ClassVar[Literal["exact", "bounded", "none"]]
+    guarantee: ClassVar[Literal["exact", "decisions", "bounded", "none"]]
     measure: ClassVar[str]
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
@@ -33,6 +34,7 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    PruneCertified,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
@@ -47,6 +49,7 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "PruneCertified",
     "PruneNodes",
     "PruneTrees",
     "QuantizeLeaves",

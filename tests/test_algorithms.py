@@ -17,6 +17,7 @@ from strategies import forests, hard_rows
 from ensemble_compress.algorithms import (
     ALGORITHMS,
     ClipLeaves,
+    PruneCertified,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
@@ -26,7 +27,7 @@ from ensemble_compress.algorithms import (
     Simplify,
 )
 from ensemble_compress.data import Data
-from ensemble_compress.errors import InputError, ParameterError
+from ensemble_compress.errors import InputError, ParameterError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes, make_sets
 from ensemble_compress.predict import LINKS
@@ -36,6 +37,8 @@ EXAMPLES: tuple[Any, ...] = (
     ClipLeaves(share=0),
     ClipLeaves(share=0.5),
     ClipLeaves(share=1.0),
+    PruneCertified(),
+    PruneCertified(method="count", random_state=1),
     PruneNodes(),
     PruneNodes(max_leaves=3, mix=0, penalty=0, fraction=1.0, n_sweeps=1, n_transfer=0),
     PruneNodes(max_leaves=0.5, mix=1, n_transfer=0.5, random_state=3),
@@ -89,7 +92,10 @@ def data_for(forest: Forest, seed: int, parts: str = "yw", n_rows: int | None = 
 
 
 def check_contract(algorithm: Any, forest: Forest, data: Data) -> Forest:
-    """All that holds for every algorithm; the forest that it gave."""
+    """All that holds for every algorithm; the forest that it gave, or the one it was given where it refuses by name."""
+    if algorithm.guarantee == "decisions" and (refused := refusal(algorithm, forest, data)):
+        assert not forest.is_classifier or "overflow" in refused or "seconds" in refused
+        return forest
     before = copy.deepcopy((forest, data.X, data.y, data.weight, data.teacher))
     small = algorithm(forest, data)
     assert before[0] == forest
@@ -107,6 +113,15 @@ def check_contract(algorithm: Any, forest: Forest, data: Data) -> Forest:
     return small
 
 
+def refusal(algorithm: Any, forest: Forest, data: Data) -> str:
+    """What an algorithm says that refuses a forest; nothing where it does not."""
+    try:
+        algorithm(forest, data)
+    except UnsupportedModelError as error:
+        return str(error)
+    return ""
+
+
 def check_guarantee(algorithm: Any, forest: Forest, small: Forest, rows: Any) -> None:
     margin, small_margin = forest.margin(rows), small.margin(rows)
     assert np.isfinite(small_margin).all() or not np.isfinite(margin).all()
@@ -114,6 +129,8 @@ def check_guarantee(algorithm: Any, forest: Forest, small: Forest, rows: Any) ->
         assert margin.dtype == small_margin.dtype
         assert margin.tobytes() == small_margin.tobytes()
         assert oracle.margins(small, rows).tobytes() == margin.tobytes()
+    elif algorithm.guarantee == "decisions":
+        assert_array_equal(oracle.class_codes(forest, margin), oracle.class_codes(small, small_margin))
     elif algorithm.guarantee == "bounded":
         bound = algorithm.bound(forest)
         assert bound >= 0
@@ -283,6 +300,9 @@ BAD_PARAMETERS = [
     (ClipLeaves, {"share": -0.1}, r"ClipLeaves: share is -0.1; expected a number in \[0, 1\]"),
     (ClipLeaves, {"share": "1"}, r"ClipLeaves: share is '1'; expected a number in \[0, 1\]"),
     (ClipLeaves, {"share": math.nan}, r"ClipLeaves: share is nan; expected a number in \[0, 1\]"),
+    (PruneCertified, {"method": "l2"}, r"PruneCertified: method is 'l2'; expected one of \('l1', 'count'\)"),
+    (PruneCertified, {"max_seconds": 0}, r"PruneCertified: max_seconds is 0; expected a number in \(0, inf\)"),
+    (PruneCertified, {"random_state": -1}, "PruneCertified: random_state is -1; expected a whole number in"),
     (PruneNodes, {"max_leaves": 0}, r"PruneNodes: max_leaves is 0; expected a whole number >= 1 or a share in \(0, 1\]"),
     (PruneNodes, {"max_leaves": True}, "PruneNodes: max_leaves is True; expected a whole number"),
     (PruneNodes, {"max_leaves": math.nan}, "PruneNodes: max_leaves is nan; expected a whole number"),
@@ -351,7 +371,7 @@ def test_an_algorithm_is_a_record(algorithm: Any) -> None:
 @pytest.mark.parametrize("kind", ALGORITHMS)
 def test_a_record_says_what_it_needs_and_keeps(kind: Any) -> None:
     assert kind.needs <= {"X", "y"}
-    assert kind.guarantee in ("exact", "bounded", "none")
+    assert kind.guarantee in ("exact", "decisions", "bounded", "none")
     assert hasattr(kind, "bound") == (kind.guarantee == "bounded")
     assert isinstance(getattr(Forest, kind.measure), property)
 
