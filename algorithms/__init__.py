@@ -8,11 +8,14 @@
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.drop_features import DropFeatures
+from ensemble_compress.algorithms.mix_precision import MixPrecision
 from ensemble_compress.algorithms.prune_certified import PruneCertified
 from ensemble_compress.algorithms.prune_nodes import PruneNodes
 from ensemble_compress.algorithms.prune_trees import PruneTrees
 from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves
 from ensemble_compress.algorithms.quantize_thresholds import QuantizeThresholds
+from ensemble_compress.algorithms.reassign_leaves import ReassignLeaves
 from ensemble_compress.algorithms.refit_leaves import RefitLeaves
 from ensemble_compress.algorithms.share_thresholds import ShareThresholds
 from ensemble_compress.algorithms.simplify import Simplify
@@ -34,11 +37,14 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    DropFeatures,
+    MixPrecision,
     PruneCertified,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
     QuantizeThresholds,
+    ReassignLeaves,
     RefitLeaves,
     ShareThresholds,
     Simplify,
@@ -49,11 +55,14 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "DropFeatures",
+    "MixPrecision",
     "PruneCertified",
     "PruneNodes",
     "PruneTrees",
     "QuantizeLeaves",
     "QuantizeThresholds",
+    "ReassignLeaves",
     "RefitLeaves",
     "ShareThresholds",
     "Simplify",
