@@ -79,15 +79,15 @@ class DropFeatures:
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The forest of at most `n_features` tested features; unchanged if it tests no more."""
         data = rows_of(self, forest, data)
-        wanted = count_of(self, "n_features", max(1, len(tested_features(forest))))
-        if len(tested_features(forest)) <= wanted:
+        wanted = count_of(self, "n_features", max(1, len(find_tested_features(forest))))
+        if len(find_tested_features(forest)) <= wanted:
             return forest
         taught = (
             data if data.teacher is not None else data.with_teacher(forest.answers(forest.margin(data.X)))
         )
         refit = RefitLeaves(mix=self.mix, penalty=self.penalty, n_sweeps=self.n_sweeps)
         forest = refit(forest, taught)
-        while (n_surplus := len(tested_features(forest)) - wanted) > 0:
+        while (n_surplus := len(find_tested_features(forest)) - wanted) > 0:
             n_dropped = max(1, int(self.fraction * n_surplus))
             forest = refit(self._without(forest, self.order(forest, taught)[:n_dropped], data), taught)
         return forest
@@ -102,11 +102,11 @@ class DropFeatures:
         data : Data
             Rows, and labels or the teacher's answers.
         """
-        additive, features, n_bytes = to_additive(forest), tested_features(forest), c_bytes(forest)
+        additive, features, n_bytes = to_additive(forest), find_tested_features(forest), c_bytes(forest)
         fit = LeafFit.of(additive, data, targets(additive, data, self.mix), self.penalty)
         loss = fit.mean_loss(fit.margin())
         marks = np.empty(len(features))
-        for k, feature in enumerate(features):
+        for k in range(len(features)):
             small = self._without(additive, features[k : k + 1], data)
             rise = fit.mean_loss(small.margin(data.X).T) - loss
             saved = max(n_bytes - c_bytes(small), 1)
@@ -131,7 +131,7 @@ class DropFeatures:
         return Simplify()(forest.keep_nodes(keep))
 
 
-def tested_features(forest: Forest) -> NDArray[np.intp]:
+def find_tested_features(forest: Forest) -> NDArray[np.intp]:
     """The features that some split tests, rising.
 
     Parameters

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from ensemble_compress.algorithms.leaf_fit import LeafFit, margin_scale
 from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of, rows_of
 from ensemble_compress.algorithms.quantize_leaves import QuantizeLeaves, round_to
-from ensemble_compress.algorithms.reassign_leaves import fit_of, loss_scale, reassign
+from ensemble_compress.algorithms.reassign_leaves import choices_of, fit_of, loss_scale, reassign
 from ensemble_compress.algorithms.simplify import Simplify, collapse_equal_leaves, share_values
 from ensemble_compress.data import Data
 from ensemble_compress.fixed_point import exact_exponent, leaf_counts
 from ensemble_compress.forest import Forest
-from ensemble_compress.nodes import distinct_rows
 from ensemble_compress.sizes import c_bytes
 
 N_PRICES = 24
@@ -106,19 +105,25 @@ class MixPrecision:
         """Each tree's leaves moved to the best values of its own grid that the forest has."""
         if not self.n_sweeps or forest.n_trees == 0:
             return forest
-        used = np.unique(forest.nodes.leaf[forest.is_leaf])
-        values = forest.values[used[np.sort(distinct_rows(forest.values[used])[0])]]
+        rows, varying = choices_of(forest)
+        values = forest.values[rows]
         leaves = np.split(
             forest.values[forest.nodes.leaf[forest.is_leaf]], np.cumsum(leaf_counts(forest))[:-1]
         )
-        unit = np.array([exact_exponent(own.ravel()) for own in leaves])
-        allowed = np.array([(np.ldexp(values, -e) % 1 == 0).all(axis=1) for e in unit])
+        allowed = [
+            _multiples(values, own) if varies else rows[:0]
+            for own, varies in zip(leaves, varying, strict=True)
+        ]
         fit = fit_of(forest, data, self.mix)
         chosen = reassign(fit, values * loss_scale(forest), self.n_sweeps, allowed)
         old = forest.values[forest.nodes.leaf[forest.is_leaf]]
-        fitted = forest.with_values(np.where(chosen[:, None] >= 0, values[chosen], old))
-        # Widths are those of the values that are left: they may not pay for the refit.
-        return fitted if c_bytes(fitted) <= c_bytes(forest) else forest
+        return forest.with_values(np.where(chosen[:, None] >= 0, values[chosen], old) if len(values) else old)
+
+
+def _multiples(values: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which rows of values lie on the coarsest grid that holds a tree's own."""
+    unit = exact_exponent(own.ravel())
+    return np.flatnonzero((np.ldexp(values, -unit) % 1 == 0).all(axis=1))
 
 
 class _Mixing:

@@ -1,5 +1,6 @@
 """Refit a quantised forest without leaving its grid: each leaf takes the best of the values that there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from ensemble_compress.algorithms.leaf_fit import LINK_BEHIND, LeafFit, margin_scale, targets
 from ensemble_compress.algorithms.parameters import check_range, rows_of
 from ensemble_compress.data import Data
+from ensemble_compress.distinct import find_varying_trees
+from ensemble_compress.fixed_point import leaf_counts
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import distinct_rows
 
@@ -21,7 +24,7 @@ class ReassignLeaves:
     """Choose for each leaf anew among the values that the forest's leaves have, tree after tree, so that the loss falls.
 
     After `QuantizeLeaves` a later tree mends what the rounding of an earlier one did, on the same grid or codebook: the
-    tables of an export grow by nothing. The values themselves, the bias and the structure stay.
+    tables of an export grow by nothing. The values themselves, the bias, the structure and constant trees stay.
 
     Parameters
     ----------
@@ -69,13 +72,28 @@ class ReassignLeaves:
         data = rows_of(self, forest, data)
         if forest.n_trees == 0:
             return forest
-        used = np.unique(forest.nodes.leaf[forest.is_leaf])
-        choices = used[np.sort(distinct_rows(forest.values[used])[0])]
+        choices, varying = choices_of(forest)
+        index = np.arange(len(choices))
+        values = loss_scale(forest) * forest.values[choices].astype(np.float64)
         fit = fit_of(forest, data, self.mix)
-        chosen = reassign(fit, loss_scale(forest) * forest.values[choices].astype(np.float64), self.n_sweeps)
+        chosen = reassign(fit, values, self.n_sweeps, [index if varies else index[:0] for varies in varying])
         leaf = forest.nodes.leaf.copy()
         leaf[forest.is_leaf] = np.where(chosen >= 0, choices[chosen], leaf[forest.is_leaf])
         return replace(forest, nodes=forest.nodes._replace(leaf=leaf))
+
+
+def choices_of(forest: Forest) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """(the distinct rows of `values` in trees that are no constants, which trees those are).
+
+    Parameters
+    ----------
+    forest : Forest
+        A forest of at least one tree.
+    """
+    rows = forest.nodes.leaf[forest.is_leaf]
+    varying = find_varying_trees(forest, distinct_rows(forest.values)[1][rows])
+    used = np.unique(rows[np.repeat(varying, leaf_counts(forest))])
+    return used[np.sort(distinct_rows(forest.values[used])[0])].astype(np.intp), varying
 
 
 def loss_scale(forest: Forest) -> float:
@@ -115,7 +133,7 @@ def fit_of(forest: Forest, data: Data, mix: float) -> LeafFit:
 
 
 def reassign(
-    fit: LeafFit, choices: NDArray[np.float64], n_sweeps: int, allowed: NDArray[np.bool_] | None = None
+    fit: LeafFit, choices: NDArray[np.float64], n_sweeps: int, allowed: Sequence[NDArray[np.intp]]
 ) -> NDArray[np.intp]:
     """The best choice for each leaf, -1 where it keeps its value; `fit` ends with the values chosen.
 
@@ -127,17 +145,17 @@ def reassign(
         The values to choose among, in the units of the fit.
     n_sweeps : int
         Passes over all trees.
-    allowed : ndarray of shape (n_trees, n_choices) bool, optional
-        Which of them each tree may take; all where None.
+    allowed : sequence of ndarray of int
+        For each tree the choices that it may take; none leaves it as it is.
     """
     chosen = np.full(len(fit.value), -1, np.intp)
     loss = fit.mean_loss(fit.margin())
     for _ in range(n_sweeps):
         before = chosen.copy(), fit.value.copy()
         gradient, curvature = fit.linearise(fit.margin())
-        for t in range(len(fit.output)):
-            index = np.arange(len(choices)) if allowed is None else np.flatnonzero(allowed[t])
-            _reassign_tree(fit, t, choices, index, gradient, curvature, chosen)
+        for t, index in enumerate(allowed):
+            if len(index):
+                _reassign_tree(fit, t, choices, index, gradient, curvature, chosen)
         after = fit.mean_loss(fit.margin())
         if not after < loss:
             # A linearised loss is no promise: what did not help is undone.
