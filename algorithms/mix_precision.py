@@ -116,8 +116,9 @@ class MixPrecision:
         ]
         fit = fit_of(forest, data, self.mix)
         chosen = reassign(fit, values * loss_scale(forest), self.n_sweeps, allowed)
-        old = forest.values[forest.nodes.leaf[forest.is_leaf]]
-        return forest.with_values(np.where(chosen[:, None] >= 0, values[chosen], old) if len(values) else old)
+        fitted = forest.values[forest.nodes.leaf[forest.is_leaf]]
+        fitted[chosen >= 0] = values[chosen[chosen >= 0]]
+        return forest.with_values(fitted)
 
 
 def _multiples(values: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -186,7 +187,7 @@ class _Mixing:
         tree_group = self.group[np.cumsum(leaf_counts(self.forest)) - 1, 0]
         # A little for each bit that goes: distinct values fall together.
         width = 0.05 * (self.n_shifts - s) * leaf_counts(self.forest)
-        return np.bincount(tree_group, a_leaf * n_left + width, minlength=self.n_groups)
+        return np.bincount(tree_group, a_leaf * n_left + width, minlength=self.n_groups).astype(np.float64)
 
     def rounded(self, shifts: NDArray[np.intp]) -> Forest:
         """The forest with each group on its own grid."""

@@ -78,7 +78,8 @@ class ReassignLeaves:
         fit = fit_of(forest, data, self.mix)
         chosen = reassign(fit, values, self.n_sweeps, [index if varies else index[:0] for varies in varying])
         leaf = forest.nodes.leaf.copy()
-        leaf[forest.is_leaf] = np.where(chosen >= 0, choices[chosen], leaf[forest.is_leaf])
+        is_new = chosen >= 0
+        leaf[np.flatnonzero(forest.is_leaf)[is_new]] = choices[chosen[is_new]]
         return replace(forest, nodes=forest.nodes._replace(leaf=leaf))
 
 
@@ -179,7 +180,7 @@ def _reassign_tree(
     leaf, old = fit.leaf[t] - first, fit.value[first:last]
     outputs = range(fit.value.shape[1]) if fit.value.shape[1] > 1 else [int(fit.output[t])]
     slope, bend = (
-        np.column_stack([np.bincount(leaf, each[k], last - first) for k in outputs])
+        np.column_stack([np.bincount(leaf, each[k], last - first) for k in outputs]).astype(np.float64)
         for each in (gradient, curvature)
     )
     best = _find_best(choices[index], slope + bend * old, bend)
