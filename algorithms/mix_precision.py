@@ -1,6 +1,7 @@
 """Leaf values of as many bits as each tree, or each output, is worth: chosen by loss for each byte of the C tables."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,8 +17,11 @@ from ensemble_compress.fixed_point import exact_exponent, leaf_counts
 from ensemble_compress.forest import Forest
 from ensemble_compress.sizes import c_bytes
 
-N_PRICES = 24
-"""Prices of a bit that are tried: loss for a bit, falling by the same factor."""
+N_PRICES = 20
+"""Prices of a bit that are tried: loss for a bit, rising by the same factor."""
+
+N_BISECTIONS = 8
+"""Further prices, each between the nearest ones above and below the limit of bytes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class MixPrecision:
 
     Notes
     -----
-    Guarantee: none. Cost: O(bits * n_leaves + n_trees * n_rows * width), and bits + 24 forests are weighed and judged.
+    Guarantee: none. Cost: O(bits * n_leaves + n_trees * n_rows * width), and bits + 28 forests are weighed and judged.
 
     References
     ----------
@@ -93,13 +97,25 @@ class MixPrecision:
             data if data.teacher is not None else data.with_teacher(forest.answers(forest.margin(data.X)))
         )
         mixing = _Mixing(finest, fit_of(finest, taught, self.mix), self.bits, self.per)
-        found = []
-        for shifts in mixing.candidates():
-            candidate = Simplify()(mixing.rounded(shifts))
-            found.append((candidate, c_bytes(candidate), mixing.loss(candidate, data.X)))
+        found = [_weigh(mixing, shifts, data) for shifts in mixing.uniform()]
+        found += self._at_prices(mixing, data, limit)
         fitting = [each for each in found if each[1] <= limit]
         best = min(fitting, key=lambda each: each[2]) if fitting else min(found, key=lambda each: each[1])
         return self._refitted(best[0], taught)
+
+    def _at_prices(self, mixing: "_Mixing", data: Data, limit: int) -> list[tuple[Forest, int, float]]:
+        """What prices of a bit lead to: some over the whole range, and more between those on both sides of the limit."""
+        prices = list(mixing.prices())
+        found = [_weigh(mixing, mixing.at(price), data) for price in prices]
+        for _ in range(N_BISECTIONS if prices else 0):
+            below = [price for price, each in zip(prices, found, strict=True) if each[1] <= limit]
+            above = [price for price, each in zip(prices, found, strict=True) if each[1] > limit]
+            if not below or not above:
+                break
+            price = float(np.sqrt(min(below) * max(above)))
+            prices.append(price)
+            found.append(_weigh(mixing, mixing.at(price), data))
+        return found
 
     def _refitted(self, forest: Forest, data: Data) -> Forest:
         """Each tree's leaves moved to the best values of its own grid that the forest has."""
@@ -127,6 +143,12 @@ def _multiples(values: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray
     return np.flatnonzero((np.ldexp(values, -unit) % 1 == 0).all(axis=1))
 
 
+def _weigh(mixing: "_Mixing", shifts: NDArray[np.intp], data: Data) -> tuple[Forest, int, float]:
+    """(the forest at these shifts, its bytes, its loss)."""
+    candidate = Simplify()(mixing.rounded(shifts))
+    return candidate, c_bytes(candidate), mixing.loss(candidate, data.X)
+
+
 class _Mixing:
     """A forest on its finest grid, and what coarser grids of single groups cost and save."""
 
@@ -149,21 +171,24 @@ class _Mixing:
             group = np.maximum(self.forest.tree_output, 0)[tree][:, None]
         return np.asarray(group, np.intp)
 
-    def candidates(self) -> list[NDArray[np.intp]]:
-        """Shifts of the groups: all alike, and for each price of a bit what each group's curve offers at it."""
-        uniform = [np.full(self.n_groups, s) for s in range(self.n_shifts)]
-        loss, bits = self._curves()
-        gains = bits[:1] - bits
-        costs = np.maximum(loss - loss[:1], 0.0)
-        prices = (costs / np.maximum(gains, 1))[(gains > 0) & (costs > 0)]
-        if not len(prices):
-            return uniform
-        tried = np.geomspace(prices.min() / 2, prices.max() * 2, N_PRICES)
-        mixed = [(loss + price * bits).argmin(axis=0) for price in tried]
-        kept = {shifts.tobytes(): shifts for shifts in [*uniform, *mixed]}
-        return list(kept.values())
+    def uniform(self) -> list[NDArray[np.intp]]:
+        """Shifts of the groups that are all alike."""
+        return [np.full(self.n_groups, s) for s in range(self.n_shifts)]
 
-    def _curves(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def at(self, price: float) -> NDArray[np.intp]:
+        """For each group the shift of smallest loss and bits at their price."""
+        loss, bits = self.curves
+        return np.asarray((loss + price * bits).argmin(axis=0))
+
+    def prices(self) -> NDArray[np.float64]:
+        """Prices of a bit from where nothing is coarser to where everything is."""
+        loss, bits = self.curves
+        gains, costs = bits[:1] - bits, np.maximum(loss - loss[:1], 0.0)
+        each = (costs / np.maximum(gains, 1))[(gains > 0) & (costs > 0)]
+        return np.geomspace(each.min() / 2, each.max() * 2, N_PRICES) if len(each) else np.zeros(0)
+
+    @cached_property
+    def curves(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(loss to second order, bits of the tables) of each group at each shift, both of shape (n_shifts, n_groups)."""
         gradient, curvature = self.fit.linearise(self.fit.margin())
         slope, bend = (self.fit.curvature_of_leaves(each) for each in (gradient, curvature))
