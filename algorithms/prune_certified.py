@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.cells import count_cells, rows_in
+from ensemble_compress.algorithms.cells import count_cells, find_cells, rows_in
 from ensemble_compress.algorithms.decision_oracle import TOLERANCE, DecisionOracle, Scores
 from ensemble_compress.algorithms.parameters import check_choice, check_range, check_seed
 from ensemble_compress.algorithms.quantize_leaves import round_to
@@ -28,6 +28,12 @@ N_GENERATIONS, N_SAMPLED, N_PARENTS, N_MOVED = 12, 2_000, 200, 2
 
 MOST_ADDED = 50
 """Of the rows found that refute the weights so many join."""
+
+SECONDS_A_CELL = 1e-3
+"""No more than that for each cell of the input space where there are few: redundant trees over few cells are easy."""
+
+MOST_NODES = 10_000
+"""Cells of larger forests are not even counted."""
 
 LARGEST_WEIGHT = 1e6
 """Weights of trees that need to be larger than that hang on differences that the solver cannot tell from nothing."""
@@ -168,7 +174,7 @@ class PruneCertified:
         return proof
 
     def estimate_seconds(self, forest: Forest) -> float:
-        """A rough estimate of the time that `certify` takes, by leaves, trees and pairs of classes.
+        """A rough estimate of the time that `certify` takes, by leaves, trees, cells and pairs of classes.
 
         Parameters
         ----------
@@ -177,7 +183,10 @@ class PruneCertified:
         """
         n_classes = 1 if forest.classes is None else len(forest.classes)
         work = max(forest.n_leaves - forest.n_trees, 0) * forest.n_trees
-        return float(SECONDS_A_PAIR * (work / 1000) ** 2 * n_classes * (n_classes - 1) / 2)
+        a_pair = SECONDS_A_PAIR * (work / 1000) ** 2
+        if forest.n_nodes <= MOST_NODES:
+            a_pair = min(a_pair, SECONDS_A_CELL * min(count_cells(find_cells(forest)), 10**15))
+        return float(a_pair * n_classes * (n_classes - 1) / 2)
 
     def _require_time(self, forest: Forest) -> None:
         seconds = self.estimate_seconds(forest)

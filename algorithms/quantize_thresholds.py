@@ -96,8 +96,11 @@ class QuantizeThresholds:
         with warnings.catch_warnings():
             # Thresholds that differ by less than their distances can tell come to one: there are fewer then.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = kmeans.fit(points[:, None], sample_weight=weight + 1e-3 * weight.mean()).labels_
-        distance = np.abs(points - kmeans.cluster_centers_[labels, 0])
+            kmeans.fit(points[:, None], sample_weight=weight + 1e-3 * weight.mean())
+        # By the middles between the means, so that clusters are runs of thresholds also where distances can't tell.
+        means = np.sort(kmeans.cluster_centers_[:, 0])
+        labels = np.searchsorted(means[1:] / 2 + means[:-1] / 2, points)
+        distance = np.abs(points - means[labels])
         order = np.lexsort((distance, labels))
         first = np.searchsorted(labels[order], labels)
         return np.asarray(distinct[order[first]][index])

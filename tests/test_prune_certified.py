@@ -233,6 +233,25 @@ def test_a_large_forest_is_refused_with_an_estimate_at_once() -> None:
         PruneCertified()(forest)
 
 
+def test_many_trees_over_few_cells_are_no_large_forest() -> None:
+    X, y = iris()
+    forest = ec.read(GradientBoostingClassifier(n_estimators=50, max_depth=2, random_state=0).fit(X, y))
+    small, certificate = PruneCertified(method="count").certify(forest)
+    assert (certificate.n_trees[0], small.n_trees < 20) == (150, True)
+    rows = every_cell(forest)
+    assert_array_equal(forest.predict(rows), small.predict(rows))
+
+
+def test_the_estimate_counts_no_more_cells_than_a_number_holds() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 400))
+    forest = ec.read(
+        RandomForestClassifier(400, max_depth=3, random_state=0).fit(X, random.integers(0, 2, 60))
+    )
+    assert count_cells(find_cells(forest)) > 10**308
+    assert 1e3 < PruneCertified().estimate_seconds(forest) < 1e9
+
+
 def test_a_search_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PruneCertified, "estimate_seconds", lambda self, forest: 0.0)
     with pytest.raises(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zoo
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import forests
@@ -138,6 +138,7 @@ def moved(forest: Forest, algorithm: QuantizeThresholds) -> Any:
     return algorithm(forest).nodes.threshold[::3]
 
 
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=40), st.integers(2, 5), st.integers(0, 9))
 def test_by_kmeans_some_of_the_thresholds_stand_for_all_in_their_order(
     thresholds: list[float], bits: int, seed: int
