@@ -244,9 +244,9 @@ def test_many_trees_over_few_cells_are_no_large_forest() -> None:
 
 def test_the_estimate_counts_no_more_cells_than_a_number_holds() -> None:
     random = np.random.default_rng(0)
-    X = random.normal(size=(60, 400))
+    X = random.normal(size=(60, 1000))
     forest = ec.read(
-        RandomForestClassifier(400, max_depth=3, random_state=0).fit(X, random.integers(0, 2, 60))
+        RandomForestClassifier(700, max_depth=3, random_state=0).fit(X, random.integers(0, 2, 60))
     )
     assert count_cells(find_cells(forest)) > 10**308
     assert 1e3 < PruneCertified().estimate_seconds(forest) < 1e9
