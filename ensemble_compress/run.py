@@ -108,10 +108,14 @@ class Run:
     # -- without a choice -------------------------------------------------------------------------------------
 
     def _applied(self, steps: Sequence[Any]) -> CompressedModel:
-        forest, done = self.teacher, []
+        forest, done, proven = self.teacher, [], []
         for step in steps:
             began = time.perf_counter()
-            forest = step(forest, self.data)
+            if hasattr(step, "certify"):
+                forest, certificate = step.certify(forest)
+                proven.append(f"{type(step).__name__}: {certificate}")
+            else:
+                forest = step(forest, self.data)
             done.append(
                 Step(
                     type(step).__name__,
@@ -122,9 +126,9 @@ class Run:
                     time.perf_counter() - began,
                 )
             )
-        return self._unjudged(forest, done)
+        return self._unjudged(forest, done, proven)
 
-    def _unjudged(self, forest: Forest, steps: list[Step]) -> CompressedModel:
+    def _unjudged(self, forest: Forest, steps: list[Step], proven: Sequence[str] = ()) -> CompressedModel:
         notes = (
             () if self.data is not None else ("no rows were given: scores and agreement were not measured",)
         )
@@ -137,7 +141,7 @@ class Run:
             reference="in-sample",
             max_bytes=self.options.max_bytes,
             target=self.options.target,
-            notes=(*self.source.notes, *notes),
+            notes=(*self.source.notes, *notes, *proven),
         )
         budget = self.options.max_bytes
         model = CompressedModel(forest, report)

@@ -17,18 +17,22 @@ from strategies import forests, hard_rows
 from ensemble_compress.algorithms import (
     ALGORITHMS,
     ClipLeaves,
+    DropFeatures,
+    MixPrecision,
+    PruneCertified,
     PruneDepth,
     PruneLevels,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
     QuantizeThresholds,
+    ReassignLeaves,
     RefitLeaves,
     ShareThresholds,
     Simplify,
 )
 from ensemble_compress.data import Data
-from ensemble_compress.errors import InputError, ParameterError
+from ensemble_compress.errors import InputError, ParameterError, UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes, make_sets
 from ensemble_compress.predict import LINKS
@@ -45,6 +49,11 @@ EXAMPLES: tuple[Any, ...] = (
     PruneLevels(max_leaves=3, mix=0, penalty=0, n_sweeps=1),
     PruneLevels(max_leaves=0.5, mix=1),
     PruneLevels(method="paper", tolerance=0.02, n_rounds=1, n_penalties=2, mix=0, random_state=3),
+    DropFeatures(),
+    DropFeatures(n_features=1, fraction=1.0, mix=0, penalty=0, n_sweeps=1),
+    MixPrecision(),
+    MixPrecision(bits=4, max_bytes=1, per="output", mix=0, n_sweeps=0),
+    PruneCertified(),
     PruneNodes(),
     PruneNodes(max_leaves=3, mix=0, penalty=0, fraction=1.0, n_sweeps=1, n_transfer=0),
     PruneNodes(max_leaves=0.5, mix=1, n_transfer=0.5, random_state=3),
@@ -59,6 +68,10 @@ EXAMPLES: tuple[Any, ...] = (
     QuantizeLeaves(bits=1, method="kmeans", random_state=5),
     QuantizeThresholds(),
     QuantizeThresholds(bits=8),
+    QuantizeThresholds(bits=2),
+    QuantizeThresholds(bits=2, method="kmeans", random_state=1),
+    ReassignLeaves(),
+    ReassignLeaves(mix=0, n_sweeps=1),
     RefitLeaves(),
     RefitLeaves(mix=0, penalty=0, n_sweeps=3),
     RefitLeaves(mix=1, penalty=10.0),
@@ -98,8 +111,12 @@ def data_for(forest: Forest, seed: int, parts: str = "yw", n_rows: int | None = 
 
 
 def check_contract(algorithm: Any, forest: Forest, data: Data) -> Forest:
-    """All that holds for every algorithm; the forest that it gave."""
+    """All that holds for every algorithm; the forest that it gave, or the one that it refuses to decide on."""
     before = copy.deepcopy((forest, data.X, data.y, data.weight, data.teacher))
+    if algorithm.guarantee == "decisions" and not forest.is_classifier:
+        with pytest.raises(UnsupportedModelError, match="this forest is a regression model"):
+            algorithm(forest, data)
+        return forest
     small = algorithm(forest, data)
     assert before[0] == forest
     for was, now in zip(before[1:], (data.X, data.y, data.weight, data.teacher), strict=True):
@@ -123,6 +140,8 @@ def check_guarantee(algorithm: Any, forest: Forest, small: Forest, rows: Any) ->
         assert margin.dtype == small_margin.dtype
         assert margin.tobytes() == small_margin.tobytes()
         assert oracle.margins(small, rows).tobytes() == margin.tobytes()
+    elif algorithm.guarantee == "decisions":
+        assert_array_equal(oracle.class_codes(forest, margin), oracle.class_codes(small, small_margin))
     elif algorithm.guarantee == "bounded":
         bound = algorithm.bound(forest)
         assert bound >= 0
@@ -309,6 +328,19 @@ BAD_PARAMETERS = [
     (PruneLevels, {"penalty": math.nan}, r"PruneLevels: penalty is nan; expected a number in \[0, inf\)"),
     (PruneLevels, {"n_sweeps": 0}, r"PruneLevels: n_sweeps is 0; expected a whole number in \[1, 1000\]"),
     (PruneLevels, {"random_state": 0.5}, r"PruneLevels: random_state is 0.5; expected a whole number in \[0, 4294967295\]"),
+    (DropFeatures, {"n_features": 0}, "DropFeatures: n_features is 0; expected a whole number >= 1 or a share"),
+    (DropFeatures, {"fraction": 0}, r"DropFeatures: fraction is 0; expected a number in \(0, 1\]"),
+    (DropFeatures, {"mix": -1}, r"DropFeatures: mix is -1; expected a number in \[0, 1\]"),
+    (DropFeatures, {"penalty": -1}, r"DropFeatures: penalty is -1; expected a number in \[0, inf\)"),
+    (DropFeatures, {"n_sweeps": 0}, r"DropFeatures: n_sweeps is 0; expected a whole number in \[1, 10000\]"),
+    (MixPrecision, {"bits": 1}, r"MixPrecision: bits is 1; expected a whole number in \[2, 16\]"),
+    (MixPrecision, {"max_bytes": 0}, "MixPrecision: max_bytes is 0; expected a whole number >= 1 or a share"),
+    (MixPrecision, {"per": "leaf"}, r"MixPrecision: per is 'leaf'; expected one of \('tree', 'output'\)"),
+    (MixPrecision, {"mix": 2}, r"MixPrecision: mix is 2; expected a number in \[0, 1\]"),
+    (MixPrecision, {"n_sweeps": -1}, r"MixPrecision: n_sweeps is -1; expected a whole number in \[0, 1000\]"),
+    (PruneCertified, {"method": "l2"}, r"PruneCertified: method is 'l2'; expected one of \('l1', 'count'\)"),
+    (PruneCertified, {"max_seconds": 0}, r"PruneCertified: max_seconds is 0; expected a number in \(0, inf\)"),
+    (PruneCertified, {"random_state": -1}, "PruneCertified: random_state is -1; expected a whole number in"),
     (PruneNodes, {"max_leaves": 0}, r"PruneNodes: max_leaves is 0; expected a whole number >= 1 or a share in \(0, 1\]"),
     (PruneNodes, {"max_leaves": True}, "PruneNodes: max_leaves is True; expected a whole number"),
     (PruneNodes, {"max_leaves": math.nan}, "PruneNodes: max_leaves is nan; expected a whole number"),
@@ -329,9 +361,13 @@ BAD_PARAMETERS = [
     (QuantizeLeaves, {"bits": 17}, r"QuantizeLeaves: bits is 17; expected a whole number in \[2, 16\]"),
     (QuantizeLeaves, {"method": "median"}, r"QuantizeLeaves: method is 'median'; expected one of \('uniform', 'kmeans'\)"),
     (QuantizeLeaves, {"random_state": None}, "QuantizeLeaves: random_state is None; expected a whole number in"),
-    (QuantizeThresholds, {"bits": 12}, r"QuantizeThresholds: bits is 12; expected one of \(8, 16\)"),
-    (QuantizeThresholds, {"bits": 8.0}, r"QuantizeThresholds: bits is 8.0; expected one of \(8, 16\)"),
+    (QuantizeThresholds, {"bits": 1}, r"QuantizeThresholds: bits is 1; expected a whole number in \[2, 16\]"),
+    (QuantizeThresholds, {"bits": 8.0}, r"QuantizeThresholds: bits is 8.0; expected a whole number in \[2, 16\]"),
     (QuantizeThresholds, {"bits": np.array([8, 16])}, "QuantizeThresholds: bits is array"),
+    (QuantizeThresholds, {"method": "even"}, r"QuantizeThresholds: method is 'even'; expected one of \('uniform', 'kmeans'\)"),
+    (QuantizeThresholds, {"random_state": 0.5}, "QuantizeThresholds: random_state is 0.5; expected a whole number in"),
+    (ReassignLeaves, {"mix": 2}, r"ReassignLeaves: mix is 2; expected a number in \[0, 1\]"),
+    (ReassignLeaves, {"n_sweeps": 0}, r"ReassignLeaves: n_sweeps is 0; expected a whole number in \[1, 1000\]"),
     (RefitLeaves, {"mix": -0.5}, r"RefitLeaves: mix is -0.5; expected a number in \[0, 1\]"),
     (RefitLeaves, {"penalty": math.nan}, r"RefitLeaves: penalty is nan; expected a number in \[0, inf\)"),
     (RefitLeaves, {"n_sweeps": 0}, r"RefitLeaves: n_sweeps is 0; expected a whole number in \[1, 10000\]"),
@@ -377,7 +413,7 @@ def test_an_algorithm_is_a_record(algorithm: Any) -> None:
 @pytest.mark.parametrize("kind", ALGORITHMS)
 def test_a_record_says_what_it_needs_and_keeps(kind: Any) -> None:
     assert kind.needs <= {"X", "y"}
-    assert kind.guarantee in ("exact", "bounded", "none")
+    assert kind.guarantee in ("exact", "decisions", "bounded", "none")
     assert hasattr(kind, "bound") == (kind.guarantee == "bounded")
     assert isinstance(getattr(Forest, kind.measure), property)
 
