@@ -160,7 +160,7 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
 #if HIGHEST_LEVEL >= 1
 #include <cpuid.h>
 
-/* 2: AVX-512 with words of 16 bits, 1: AVX2, 0: neither; the system has to save their registers too. */
+/* 2: AVX-512 with words of 8 and 16 bits, 1: AVX2, 0: neither; the system has to save their registers too. */
 static int find_level(void)
 {
     uint32_t a, b, c, d, saved, high;
