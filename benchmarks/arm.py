@@ -155,11 +155,18 @@ def _hist(task: Task) -> Any:
     return HistGradientBoostingClassifier(max_iter=SIZE.trees, max_leaf_nodes=15, random_state=0, **options).fit(task.X, task.y)  # fmt: skip
 
 
+def _catboost(task: Task) -> Any:
+    from catboost import CatBoostClassifier
+
+    return CatBoostClassifier(iterations=SIZE.trees, depth=6, random_seed=0, thread_count=1, verbose=False, allow_writing_files=False).fit(task.X, task.y)  # fmt: skip
+
+
 MODELS: dict[str, tuple[Callable[[Task], Any], str, bool, bool]] = {
     "LightGBM, missing values and categories": (_lightgbm, "binary", True, True),
     "XGBoost, missing values": (_xgboost, "binary", True, False),
     "XGBoost, several classes": (_xgboost, "multi-class", False, False),
     "HistGradientBoosting, missing values and categories": (_hist, "binary", True, True),
+    "CatBoost, oblivious trees, missing values": (_catboost, "binary", True, False),
     "RandomForest, fully grown": (_forest, "multi-class", False, False),
     "LightGBM, regression": (_lightgbm, "regression", False, False),
 }

@@ -25,8 +25,8 @@ def arm_table(rows: Sequence[Row]) -> str:
     note = (
         f"Rows whose bits differ between {run['machine']['system']} and {arm['machine']} ({arm['emulator']}, processor {arm['processor']!r}, vectors"
         f" of {arm['vector_bits']} bits) with python {arm['python']}, numpy {arm['numpy']}, numba {arm['numba']}, at commit {run['commit']}, by `arm.py`."
-        " *leaves*: of `Forest.find_leaves`; *margins*: of `Forest.margin` on all rows and on each of the first rows alone; *bit"
-        " vectors*: of that engine, whatever `Forest.margin` would choose; empty where trees are too large for it."
+        " *leaves*: of `Forest.find_leaves`; *margins*: of `Forest.margin` on all rows and on each of the first rows alone, and of every other engine that"
+        " can have the trees, one by one; *bit vectors*: of that engine, whatever `Forest.margin` would choose; empty where trees are too large for it."
     )  # fmt: skip
     return "\n".join([*lines, "", note])
 

@@ -87,9 +87,9 @@ class Door:
 
         The quick door: an answer for one row is there in microseconds.
         """
-        if not self.reads_as_it_is:
-            return lambda X, most: None
         n_features, dtype, bits = self.n_features, self._dtype, C_ALIGNED | WRITEABLE
+        reads_as_it_is, rule = self.reads_as_it_is, self.category_rule
+        columns = np.asarray(self.category_columns, np.intp)
         array, handles_nan, widens = np.ndarray, self.handles_nan, dtype == np.float64
 
         def few(X: Any, most: int) -> NDArray[Any] | None:
@@ -107,7 +107,9 @@ class Door:
                 else:
                     with np.errstate(over="ignore"):
                         X = X.astype(dtype, order="C")
-            return X if handles_nan or not np.isnan(X).any() else None
+            if not handles_nan and np.isnan(X).any():
+                return None
+            return X if reads_as_it_is else as_codes(X, columns, rule)
 
         return few
 

@@ -9,7 +9,10 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from strategies import forests, hard_rows
 from test_forest import two_trees
 from test_writer_c import CATEGORY_NUMBERS
 
@@ -263,3 +266,25 @@ def test_averages_that_were_rounded_add_up_to_one_again() -> None:
     assert found.tolist() == [[0.5, 0.5], [1 / 3, 2 / 3], [0.0, 1.0], [0.5, 0.5]]
     exact = np.array([[0.1, 0.9000000001]])
     assert predict.as_distributions(exact) is exact
+
+
+@given(forests(), st.integers(0, 2**32 - 1))
+def test_the_quick_door_lets_few_rows_in_with_categories_of_any_rule(forest: Forest, seed: int) -> None:
+    rows = hard_rows(forest, 3, seed)
+    before = rows.copy()
+    ready = forest._door.few(rows, 4)
+    expected = oracle.margins(forest, rows)
+    if forest.n_features:
+        assert ready is not None
+    assert forest._door.few(rows, 3) is None
+    assert expected.tobytes() == forest.margin(rows).tobytes()
+    assert before.tobytes() == rows.tobytes()
+
+
+def test_an_engine_is_chosen_once_for_calls_that_cost_alike(monkeypatch) -> None:
+    forest, asked = two_trees(), []
+    (run,) = forest._plan.runs
+    monkeypatch.setattr(run, "_costs", lambda n_rows: asked.append(n_rows) or {"walk": 1.0})
+    for n_rows in (33, 64, 40, 65, 5000, 100_000, 60, 4097):
+        forest.margin(np.zeros((n_rows, 2), forest.x_dtype), n_jobs=1)
+    assert asked == [64, 96, 4096]

@@ -23,7 +23,7 @@ CHUNK = 128
 
 MOST_LEAVES = 64
 MOST_PAIRS = 4096
-"""A block's ranks have to stay in the processor's second cache."""
+"""The ranks of a block take no more than 2 MB."""
 
 
 class BitVectors(NamedTuple):
@@ -43,8 +43,8 @@ class BitVectors(NamedTuple):
         The levels of an oblivious tree, 0 of others.
     column, above, mask : ndarray of shape (n_tests,) int32
         A test: rows whose rank in the column is below `above` keep all bits of the word, others those of `mask`; in an
-        oblivious tree others get the bits of `mask`. The column is
-        its first rank's place in a block; the two others are there four times, in each of the 8 bits.
+        oblivious tree others get the bits of `mask`. The column is its first rank's place in a block; the two others are there
+        four times, in each of the four bytes.
     row : ndarray of shape (n_words * WORD,) int32
         The row of `values` of each leaf, at the number of its bit.
     leaf_value : ndarray of shape (n_words * WORD,)

@@ -233,7 +233,10 @@ def _number_rows(
     """
     n = 0
     for t in range(len(tree_start) - 1):
-        table[:] = 0
+        size = 2
+        while size < 2 * (tree_start[t + 1] - tree_start[t]):
+            size *= 2
+        table[:size] = 0
         for j in range(tree_start[t], tree_start[t + 1]):
             if leaf[j] < 0:
                 continue
@@ -241,14 +244,14 @@ def _number_rows(
             for k in range(bits.shape[1]):
                 place = (place ^ np.uint64(bits[leaf[j], k])) * np.uint64(0x9E3779B97F4A7C15)
                 place ^= place >> np.uint64(32)
-            place &= np.uint64(len(table) - 1)
+            place &= np.uint64(size - 1)
             while table[place] > 0:
                 other, is_same = row[start[t] + table[place] - 1], True
                 for k in range(bits.shape[1]):
                     is_same &= bits[other, k] == bits[leaf[j], k]
                 if is_same:
                     break
-                place = (place + np.uint64(1)) & np.uint64(len(table) - 1)
+                place = (place + np.uint64(1)) & np.uint64(size - 1)
             if table[place] == 0:
                 row[n] = leaf[j]
                 n += 1

@@ -38,6 +38,9 @@ MOST_RUNS = 8
 FEW_ROWS = 33
 """From so many rows on the latency path is not thought of."""
 
+ROWS_OF_A_BLOCK, MANY_BLOCKS = 32, 128
+"""Engines take rows in blocks, and from so many blocks on the same one is the fastest."""
+
 HEAP_ROWS = 256
 """For fewer rows the trees are not even laid out as heaps."""
 
@@ -74,6 +77,7 @@ class Run:
         self._x_dtype = x_dtype
         self._is_small = is_small
         self._adders: dict[int, tuple[Any, Any]] = {}
+        self._finders: dict[int, tuple[Any, Any]] = {}
         # Threads that meet a run for the first time lay its trees out once.
         self._lock = threading.Lock()
 
@@ -127,17 +131,25 @@ class Run:
 
     def _engine(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to find the leaves of `n_rows` rows first, and its layout of the trees."""
+        blocks = _count_blocks(n_rows)
+        known = self._finders.get(blocks)
+        if known is not None:
+            return known
         with self._lock:
-            return self._cheapest(self._costs(n_rows))
+            found = self._cheapest(self._costs(blocks * ROWS_OF_A_BLOCK if n_rows >= FEW_ROWS else n_rows))
+            # Of fewer rows there are few kinds of calls, and what they cost differs.
+            if n_rows >= FEW_ROWS:
+                self._finders[blocks] = found
+            return found
 
     def _adder(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to add up `n_rows` rows first, and its layout of the trees."""
+        if n_rows >= FEW_ROWS:
+            return self._engine(n_rows)
         known = self._adders.get(n_rows)
         if known is not None:
             return known
         with self._lock:
-            if n_rows >= FEW_ROWS:
-                return self._cheapest(self._costs(n_rows))
             found = self._cheapest(self._costs(n_rows) | self._few_costs(n_rows))
             self._adders[n_rows] = found
             return found
@@ -158,12 +170,13 @@ class Run:
     def _costs(self, n_rows: int) -> dict[str, float]:
         """Nanoseconds that each engine is likely to take for `n_rows` rows."""
         found = {"walk": costs.of_walk(n_rows, self._n_steps, self.n_trees)}
-        if n_rows >= HEAP_ROWS and not self._is_small and self.heaps is not None and self._is_worth_a_search:
+        # Trees are not laid out for an engine that is sure to be slower than one that has them.
+        if n_rows >= BITS_ROWS and self.bits is not None:
+            found["bits"] = costs.of_bits(self.bits, n_rows)
+        elif n_rows >= HEAP_ROWS and self._is_worth_a_search:
             found["heaps"] = costs.of_heaps(self.heaps, n_rows, self._n_steps, self.n_trees)
         elif n_rows >= packed_walk.LANES // 2 and self.packed is not None:
             found["packed"] = costs.of_packed(self.packed, n_rows, self._n_steps, self.n_trees)
-        if n_rows >= BITS_ROWS and self.bits is not None:
-            found["bits"] = costs.of_bits(self.bits, n_rows)
         return found
 
     def _few_costs(self, n_rows: int) -> dict[str, float]:
@@ -183,7 +196,10 @@ class Run:
         if self.heaps is None:
             return False
         of_bits = self._x_dtype == "float32"
-        return costs.gain_of_heaps(self.heaps, self._n_steps, self.n_trees, of_bits=of_bits) > 0
+        is_worth = costs.gain_of_heaps(self.heaps, self._n_steps, self.n_trees, of_bits=of_bits) > 0
+        if not is_worth:
+            del self.heaps
+        return is_worth
 
     def adder(self, n_rows: int) -> Adder:
         """What adds the trees' leaves to the sums of `n_rows` rows, called with the rows and the sums."""
@@ -289,6 +305,11 @@ class Plan:
                 Run(part, sets, starts, output, values, self._x_dtype, is_small=bool(self._is_small[first]))
             )
         return runs
+
+
+def _count_blocks(n_rows: int) -> int:
+    """What a choice of an engine for `n_rows` rows depends on: blocks, and of many no longer how many."""
+    return min(-(-n_rows // ROWS_OF_A_BLOCK), MANY_BLOCKS)
 
 
 def _are_small(nodes: Any, tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:

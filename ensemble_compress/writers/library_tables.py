@@ -1,9 +1,9 @@
 """The tables of the shared library: what its traversals read, and the numbers that its C code is compiled for.
 
-The trees are cut into runs of neighbours. A run is there for the packed walk (`engines.packed_layout` tells how), and a run of
-trees with at most 64 leaves a second time for bit vectors (`engines.bitvector`); the values of their leaves lie where a
-hash of the leaf's bit points, which costs a vector less than to count the bit. Only trees that the packed walk cannot
-have, for they test too many features, are there as plain nodes.
+The trees are cut into runs of neighbours. A run is there for the packed walk (`library_packed`, laid out by
+`engines.packed_layout`), and a run of trees that bit vectors can have a second time for those (`library_bits`,
+`engines.bit_layout`); `library_columns` writes what the keys of both are made of. Only trees that the packed walk cannot have,
+for they test too many features, are there as plain nodes.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,7 @@
 /* What follows from margins: labels, probabilities, predictions. Included once by shared_library.c. */
 
-enum { PIECE = N_OUTPUTS < 2048 ? 2048 / N_OUTPUTS : 1 }; /* rows whose margins fit on the stack */
+/* Rows whose margins fit on the stack: whole blocks as long as that is possible. */
+enum { PIECE = N_OUTPUTS <= 8 ? 2048 / N_OUTPUTS : N_OUTPUTS <= 64 ? 256 : N_OUTPUTS < 2048 ? 2048 / N_OUTPUTS : 1 };
 
 static int32_t decide(const double *margin)
 {

@@ -1,5 +1,5 @@
 /* The traversals of a forest for rows of type ROW. Included once for each pair of a type and a length of vectors: NAME(x) makes
- * a name of its own, LEVEL_NAME(x) is that of bit_vectors.h. writers/library_tables.py tells what a table holds. */
+ * a name of its own, LEVEL_NAME(x) is that of bit_vectors.h. writers/library_tables.py and its neighbours tell what the tables hold. */
 
 /* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
