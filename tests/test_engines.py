@@ -375,7 +375,10 @@ def test_kernels_pass_with_the_compiler_off_and_with_the_indices_of_arrays_check
     # What is read through pointers no switch checks: test_layouts.py shows that the places in the layouts are sound.
     # A cache of its own: code compiled with other switches must not be found in it.
     environment = os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    chosen = "walk or shapes or a_right_child or bit_vectors or every_engine or packed or thresholds or latency_path or ranks or oblivious"
+    chosen = (
+        "test_walk or test_shapes or test_a_right_child or test_bit_vectors or test_every_engine or test_packed"
+        " or test_thresholds_that or test_ranks or test_oblivious"
+    )
     files = [
         str(Path(__file__).with_name(name))
         for name in ("test_engines.py", "test_columns.py", "test_oblivious.py")
