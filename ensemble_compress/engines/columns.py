@@ -13,7 +13,6 @@ Where a rank is searched for, a table says first: the thresholds' span is parted
 bucket, which a subtraction and a product give, leaves only the thresholds of the same bucket to compare with.
 """
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined
+from ensemble_compress.engines.buckets import find_buckets
 from ensemble_compress.engines.walk import is_in_set
 
 GROUP = 32
@@ -33,10 +33,6 @@ SEARCHES = 16
 
 FEWEST = 8
 """Fewer searches go on one after the other."""
-
-MOST_BUCKETS = 4096
-TRIMS = (0, 32, 8)
-"""One in so many thresholds at either end may lie outside the buckets' span (0: none), where that makes searches shorter."""
 
 
 class Columns(NamedTuple):
@@ -128,7 +124,7 @@ def find_columns(
         ends,
         cuts,
         start.astype(np.int32),
-        *_buckets(cuts, start, n_cuts),
+        *find_buckets(cuts, start, n_cuts),
         sets.start,
         sets.words,
     )
@@ -158,44 +154,6 @@ def _part(
     each = np.minimum(np.repeat(n_cuts, n_parts) - number * most_cuts, most_cuts)
     feature, category_set = (np.repeat(field, n_parts) for field in pairs[:2])
     return _Pairs(feature, category_set, has_below, of_split), each
-
-
-def _buckets(
-    cuts: NDArray[np.float64], start: NDArray[np.int64], n_cuts: NDArray[np.int64]
-) -> tuple[Any, Any, Any, Any, Any]:
-    """`origin`, `scale`, `bucket_low`, `bucket_start` and `n_steps` of `Columns`."""
-    found = [_buckets_of(cuts[begin : begin + n]) for begin, n in zip(start[:-1], n_cuts, strict=True)]
-    # A search looks at as many cuts as its steps can tell apart: it must not begin so late that it leaves the pair's own.
-    lows = [
-        np.minimum(begin + low, end + 1 - (1 << n_steps))
-        for (begin, end), (_, _, low, n_steps) in zip(pairwise(start.tolist()), found, strict=True)
-    ]
-    return (
-        np.array([origin for origin, _, _, _ in found]),
-        np.array([scale for _, scale, _, _ in found]),
-        np.concatenate([*lows, np.zeros(0)]).astype(np.int32),
-        np.cumsum([0, *(len(low) for low in lows)]).astype(np.int32),
-        np.array([n_steps for _, _, _, n_steps in found], np.int32),
-    )
-
-
-def _buckets_of(cuts: NDArray[np.float64]) -> tuple[float, float, NDArray[np.intp], int]:
-    """The origin and the scale of a column's buckets, the number of cuts below each, and the steps of a search."""
-    n_buckets = min(1 << len(cuts).bit_length(), MOST_BUCKETS)
-    best = 0.0, 0.0, np.zeros(1, np.intp), len(cuts).bit_length()
-    for trim in TRIMS:
-        n_out = len(cuts) // trim if trim else 0
-        origin, last = cuts[n_out], cuts[len(cuts) - 1 - n_out]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            scale = n_buckets / (last - origin)
-            if not (0 < scale < np.inf):
-                continue
-            # The kernel's own arithmetic: in whatever way it rounds, the order stays.
-            bucket = np.clip((cuts - origin) * scale, 0, n_buckets - 1).astype(np.intp)
-        n_steps = int(np.bincount(bucket).max()).bit_length()
-        if n_steps < best[3]:
-            best = float(origin), float(scale), np.searchsorted(bucket, np.arange(n_buckets)), n_steps
-    return best
 
 
 def find_columns_of_bits(nodes: Any, sets: Any, splits: NDArray[np.intp], most_pairs: int) -> Found | None:
@@ -344,6 +302,45 @@ def _find_few_ranks(columns: Any, p: int, n: int, scratch: Any, of_pair: Any, at
 
 
 @inlined
+def find_keys_of_pair(
+    columns: Any, p: int, X: NDArray[Any], row: int, n: int, scratch: Any, of_pair: Any, at: int
+) -> bool:
+    """Write to `of_pair[at : at + n]` the keys of the rows from `row` on in pair p's first column, for at most `GROUP` rows.
+
+    Returns whether a value is missing. `scratch` is as in `find_keys`.
+    """
+    x, f, is_missing = scratch[0], columns.feature[p], False
+    if columns.category_set[p] >= 0:
+        s = np.int64(columns.category_set[p])
+        for i in range(n):
+            is_out = not is_in_set(columns.set_start, columns.set_words, s, X[row + i, f])
+            of_pair[at + i] = columns.ends[0] + np.int64(is_out)
+    elif len(columns.cuts):
+        for i in range(n):
+            x[i] = X[row + i, f]
+            is_missing |= x[i] != x[i]
+        if columns.cut_start[p + 1] - columns.cut_start[p] == 2:  # a single one, and room
+            cut, least = columns.cuts[columns.cut_start[p]], columns.ends[0]
+            for i in range(n):
+                of_pair[at + i] = least + (cut < x[i])
+        elif n < FEWEST:
+            _find_few_ranks(columns, p, n, scratch, of_pair, at)
+        else:
+            _find_ranks(columns, p, scratch, of_pair, at)
+        if not is_missing:
+            return False
+    else:
+        for i in range(n):
+            bits = _bits_of(np.float32(X[row + i, f]) + np.float32(0))
+            of_pair[at + i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
+    for i in range(n):
+        if np.isnan(X[row + i, f]):
+            of_pair[at + i] = columns.ends[1]
+            is_missing = True
+    return is_missing
+
+
+@inlined
 def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: Any, keys: Any) -> bool:
     """Write to `keys[2 p, i]` the keys of row `first + i` in pair p's first column, for `n_rows` rows.
 
@@ -351,39 +348,11 @@ def find_keys(columns: Any, X: NDArray[Any], first: int, n_rows: int, scratch: A
 
     `scratch` is (values, places): float64 and int32, each as long as the rows are many, or `GROUP`.
     """
-    x, above_all, any_missing = scratch[0], columns.ends[1], False
+    any_missing = False
     for begin in range(0, n_rows, GROUP):
         n, row = min(GROUP, n_rows - begin), first + begin
         for p in range(len(columns.feature)):
-            f, of_pair = columns.feature[p], keys[2 * p]
-            if columns.category_set[p] >= 0:
-                s = np.int64(columns.category_set[p])
-                for i in range(n):
-                    is_out = not is_in_set(columns.set_start, columns.set_words, s, X[row + i, f])
-                    of_pair[begin + i] = columns.ends[0] + np.int64(is_out)
-            elif len(columns.cuts):
-                is_missing = False
-                for i in range(n):
-                    x[i] = X[row + i, f]
-                    is_missing |= x[i] != x[i]
-                if columns.cut_start[p + 1] - columns.cut_start[p] == 2:  # a single one, and room
-                    cut, least = columns.cuts[columns.cut_start[p]], columns.ends[0]
-                    for i in range(n):
-                        of_pair[begin + i] = least + (cut < x[i])
-                elif n < FEWEST:
-                    _find_few_ranks(columns, p, n, scratch, of_pair, begin)
-                else:
-                    _find_ranks(columns, p, scratch, of_pair, begin)
-                if not is_missing:
-                    continue
-            else:
-                for i in range(n):
-                    bits = _bits_of(np.float32(X[row + i, f]) + np.float32(0))
-                    of_pair[begin + i] = bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000))
-            for i in range(n):
-                if np.isnan(X[row + i, f]):
-                    of_pair[begin + i] = above_all
-                    any_missing = True
+            any_missing |= find_keys_of_pair(columns, p, X, row, n, scratch, keys[2 * p], begin)
     return any_missing
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import heap_steps, inlined, kernel, steps
 from ensemble_compress.engines.blocks import Arguments, on_block
-from ensemble_compress.engines.columns import GROUP, Columns, copy_below, find_keys
+from ensemble_compress.engines.columns import GROUP, copy_below, find_keys_of_pair
 from ensemble_compress.engines.heap_layout import BLOCK, NEVER, UPPER
 
 LANES = 8
@@ -142,36 +142,15 @@ def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scrat
     any_missing = False
     for begin in range(first, last, SEARCHED):
         for p in range(len(plan.columns.feature)):
-            pair = _pair(plan.columns, p)
             for i in range(begin, min(last, begin + SEARCHED), BLOCK):
-                of_block = keys[(i - first) // BLOCK, 2 * p : 2 * p + 2]
-                any_missing |= find_keys(pair, X, i, min(BLOCK, last - i), scratch, of_block)
+                of_pair, n = keys[(i - first) // BLOCK, 2 * p], min(BLOCK, last - i)
+                any_missing |= find_keys_of_pair(plan.columns, p, X, i, n, scratch, of_pair, 0)
     if not any_missing:
         # Then the two columns of a pair are one.
         return np.int64(NEVER ^ BLOCK)
     for i in range(first, last, BLOCK):
         copy_below(plan.columns, min(BLOCK, last - i), keys[(i - first) // BLOCK])
     return np.int64(NEVER)
-
-
-@inlined
-def _pair(columns: Any, p: int) -> Any:
-    """The p-th pair of columns alone."""
-    return Columns(
-        columns.feature[p : p + 1],
-        columns.category_set[p : p + 1],
-        columns.has_below[p : p + 1],
-        columns.ends,
-        columns.cuts,
-        columns.cut_start[p : p + 2],
-        columns.origin[p : p + 1],
-        columns.scale[p : p + 1],
-        columns.bucket_low,
-        columns.bucket_start[p : p + 2],
-        columns.n_steps[p : p + 1],
-        columns.set_start,
-        columns.set_words,
-    )
 
 
 @inlined
@@ -212,7 +191,10 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     for first in range(start, stop, chunk):
         last = min(stop, first + chunk)
         column_mask = _find_keys_of_chunk(plan, X, first, last, scratch, keys)
-        sums[: last - first] = out[first:last]
+        # Loops: in place of arrays that are assigned, for which Numba compiles error messages, too.
+        for i in range(last - first):
+            for k in range(n_outputs):
+                sums[i, k] = out[first + i, k]
         for t in range(len(plan.tree_output)):
             output, of_tree = plan.tree_output[t], np.uint64(plan.value_start[t])
             parts = _parts_of_next(plan, t, chunk // BLOCK)
@@ -230,7 +212,9 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
                     else:
                         for k in range(width):
                             sums[at, k] += plan.values[v, k]
-        out[first:last] = sums[: last - first]
+        for i in range(last - first):
+            for k in range(n_outputs):
+                out[first + i, k] = sums[i, k]
 
 
 @kernel

@@ -126,7 +126,10 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
     for first in range(start, stop, chunk):
         last = min(stop, first + chunk)
         column_mask = _find_keys_of_chunk(plan, X, first, last, scratch, keys)
-        sums[: last - first] = out[first:last]
+        # Loops: in place of arrays that are assigned, for which Numba compiles error messages, too.
+        for i in range(last - first):
+            for k in range(n_outputs):
+                sums[i, k] = out[first + i, k]
         for t in range(len(plan.tree_output)):
             output = plan.tree_output[t]
             for i in range(0, last - first, BLOCK):
@@ -145,7 +148,9 @@ def add_margins(plan: Any, X: NDArray[Any], start: int, stop: int, out: NDArray[
                     else:
                         for k in range(width):
                             sums[i + q, k] += plan.values[v, k]
-        out[first:last] = sums[: last - first]
+        for i in range(last - first):
+            for k in range(n_outputs):
+                out[first + i, k] = sums[i, k]
 
 
 @kernel
