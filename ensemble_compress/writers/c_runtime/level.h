@@ -7,8 +7,16 @@
 #if HAS_PACKED
 #include "packed_walk.h"
 #endif
+#if HAS_HEAPS
+#include "heap_walk.h"
+#endif
 #undef NAME
 
+#if LEVEL > 0
+#define COMPARE "vcomisd"
+#else
+#define COMPARE "comisd"
+#endif
 #define NAME(x) JOIN(JOIN(x, ROW), LEVEL)
 #define ROW float
 #include "traversal.h"
@@ -17,6 +25,7 @@
 #include "traversal.h"
 #undef ROW
 #undef NAME
+#undef COMPARE
 
 #undef VECTOR_BYTES
 #undef LEVEL
