@@ -54,11 +54,8 @@ class HeapRun:
         heaps = heap_layout.lay_out(*arrays)
         if heaps is None:
             return None
-        n_leaves = (np.diff(arrays[2]) + 1) / 2
-        n_steps = float((1.3 * np.log2(n_leaves)).sum())
-        gain = costs.gain_of_heaps(heaps, n_steps, len(n_leaves), of_bits=x_dtype == "float32")
         run = cls(heaps)
-        return run if gain > 0 and run.n_columns <= MOST_COLUMNS else None
+        return run if gain(heaps, arrays[2], x_dtype) > 0 and run.n_columns <= MOST_COLUMNS else None
 
     @property
     def n_pairs(self) -> int:
@@ -162,6 +159,21 @@ def tables(
     return arrays
 
 
+def gain(heaps: Heaps, tree_start: NDArray[np.int32], x_dtype: str) -> float:
+    """What a row gains by the heap walk over the packed one, as the engines reckon it.
+
+    Parameters
+    ----------
+    heaps : Heaps
+        The layout of a run.
+    tree_start, x_dtype
+        As in `Forest`, of the run.
+    """
+    n_leaves = (np.diff(tree_start) + 1) / 2
+    n_steps = float((1.3 * np.log2(n_leaves)).sum())
+    return costs.gain_of_heaps(heaps, n_steps, len(n_leaves), of_bits=x_dtype == "float32")
+
+
 def numbers(runs: Sequence[HeapRun | None]) -> dict[str, int]:
     """The numbers that the heap walk is compiled for."""
     found = [run for run in runs if run is not None]
@@ -175,7 +187,9 @@ def numbers(runs: Sequence[HeapRun | None]) -> dict[str, int]:
 def _trees(runs: Sequence[HeapRun | None], n_trees: Sequence[int]) -> NDArray[Any]:
     """Where each tree's parts begin; behind the last one, where all end."""
     wide = np.dtype([(name, "i8") for name in FIELDS])
-    of_runs = [np.zeros(n, wide) if run is None else run.trees() for run, n in zip(runs, n_trees, strict=True)]
+    of_runs = [
+        np.zeros(n, wide) if run is None else run.trees() for run, n in zip(runs, n_trees, strict=True)
+    ]
     sizes = np.concatenate([*of_runs, np.zeros(1, wide)])
     trees = np.empty(len(sizes), TREE)
     for name in ("top", "heap", "record", "value"):

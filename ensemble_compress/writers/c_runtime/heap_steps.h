@@ -51,9 +51,6 @@ enum { MOST_RANKS = RANKS_OF_BLOCK > STACK_RANKS ? RANKS_OF_BLOCK : STACK_RANKS 
 } while (0)
 #endif
 
-/* What compilers would put off here, and keep both of what it is made of. */
-#define hold(x) __asm__("" : "+r"(x))
-
 /* Make the second columns of pairs, where missing values lie below all others. */
 static void copy_ranks_below(const run_t *run, uint32_t n_rows, uint16_t *keys)
 {

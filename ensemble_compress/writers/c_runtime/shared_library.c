@@ -69,11 +69,14 @@ typedef uint64_t four_bits_t __attribute__((vector_size(32), may_alias));
 #define HAS_ASSEMBLER
 #endif
 
+/* To be found here: a compiler would put it off, and keep what it is made of. */
+#define hold(x) __asm__("" : "+r"(x))
+
 /* All bits for 1, none for 0. The compiler is not to see which, or makes a branch of it, and rows differ: half of them would be
  * guessed wrong (measured: twice the time). */
 INLINE uint32_t all_bits(uint32_t is_true)
 {
-    __asm__("" : "+r"(is_true));
+    hold(is_true);
     return 0u - is_true;
 }
 
@@ -125,6 +128,24 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
     code = (int64_t)x;
     return words[code >> 5] >> (code & 31) & 1;
 }
+#endif
+
+#if HAS_BITS
+/* Bit vectors keep the sums of a block output by output while it goes through a run, or in their places in the output. */
+#if WIDTH == 1 && N_OUTPUTS > 1 && N_OUTPUTS <= 32
+#define SUMS_APART
+typedef SUM sums_t;
+#define of_column(sums, k) ((sums) + (k) * (size_t)BLOCK)
+#define of_row(sums, i) ((sums) + (i))
+#define as_sum(sums) (sums)
+#else
+typedef double sums_t;
+#define of_column(sums, k) ((sums) + (k))
+#define of_row(sums, i) ((sums) + (i) * (size_t)N_OUTPUTS)
+#define as_sum(sums) slot(sums)
+#endif
+/* A tree that adds to an output: the values of its leaves, and where each row's lies among them. */
+typedef struct { const SUM *values; const uint8_t *places; } added_t;
 #endif
 
 #if HAS_PACKED || HAS_HEAPS

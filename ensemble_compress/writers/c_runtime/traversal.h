@@ -267,6 +267,15 @@ APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, d
     ALIGNED int8_t ranks[MOST_COLUMNS * BLOCK];
     ALIGNED uint8_t places[CHUNK * BLOCK];
     uint32_t first, t, i;
+#ifdef SUMS_APART
+    ALIGNED SUM sums[N_OUTPUTS * BLOCK];
+    uint32_t k;
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) sums[k * BLOCK + i] = *slot(out + i * N_OUTPUTS + k);
+    }
+#else
+    double *sums = out;
+#endif
     if (n_rows < BLOCK) memset(ranks, 0, sizeof ranks);
     for (i = 0; i < n_rows; i += GROUP) {
         NAME(rank_group)(run, rows + i * (size_t)N_FEATURES, n_rows - i < GROUP ? n_rows - i : GROUP, ranks + i);
@@ -277,8 +286,13 @@ APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, d
             if (n_rows > FEW) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
             else LEVEL_NAME(find_few_places)(first + t, ranks, places + t * BLOCK);
         }
-        LEVEL_NAME(add_leaves)(first, n, n_rows, places, out);
+        LEVEL_NAME(add_leaves)(first, n, n_rows, places, sums);
     }
+#ifdef SUMS_APART
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = sums[k * BLOCK + i];
+    }
+#endif
 }
 #endif
 
