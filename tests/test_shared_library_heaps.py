@@ -42,9 +42,9 @@ def depths() -> Forest:
 def test_deep_trees_and_complete_ones_are_heaps_and_nothing_else(depths: Forest) -> None:
     tables = LibraryTables.of(depths)
     runs = tables.arrays["RUNS"][1]
-    assert [(1, 0)] == [(run["is_heaps"], run["is_packed"]) for run in runs]
+    assert [(run["is_heaps"], run["is_packed"]) for run in runs] == [(1, 0)]
     assert {0, 1} == set(tables.arrays["HEAPS"][1]["is_deep"][:-1].tolist())
-    assert [0, 0] == [len(tables.arrays["VALUES"][1]), len(tables.arrays["RECORDS"][1])]
+    assert [len(tables.arrays["VALUES"][1]), len(tables.arrays["RECORDS"][1])] == [0, 0]
 
 
 @pytest.mark.parametrize("option", ["-DEC_AS_IT_IS", "-DNO_ASSEMBLER"])
@@ -66,7 +66,7 @@ def test_a_search_that_does_not_pay_leaves_the_trees_packed(
 ) -> None:
     monkeypatch.setattr(library_heaps, "gain", lambda *_: 0.0)
     numbers = LibraryTables.of(depths).numbers
-    assert ("0", "1") == (numbers["HAS_HEAPS"], numbers["HAS_PACKED"])
+    assert (numbers["HAS_HEAPS"], numbers["HAS_PACKED"]) == ("0", "1")
 
 
 def test_forests_of_all_kinds_give_the_bits_of_python_as_heaps(tmp_path: Path) -> None:

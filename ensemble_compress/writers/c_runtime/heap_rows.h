@@ -10,9 +10,9 @@ INLINE uint32_t NAME(find_column)(const pair_t *pair, const ROW *rows, uint32_t 
     VALUE x[SEARCHES];
     for (; i < last; i += SEARCHES, column += SEARCHES) {
         NAME(read_column)(rows, i, last, pair->feature, SEARCHES, x);
-        NAME(find_ranks)(pair, x, SEARCHES, rank);
+        LEVEL_NAME(find_ranks)(pair, x, SEARCHES, rank);
         for (q = 0; q < SEARCHES; q++) column[q] = (uint16_t)rank[q];
-        if (!NAME(is_any_missing)(x, SEARCHES)) continue;
+        if (!LEVEL_NAME(is_any_missing)(x, SEARCHES)) continue;
         for (q = 0; q < SEARCHES; q++) column[q] |= (uint16_t)all_bits(x[q] != x[q]);
         is_missing = 1;
     }
@@ -94,7 +94,7 @@ INLINE uint32_t NAME(find_ranks_of_row)(const run_t *run, const ROW *row, uint16
         const VALUE x = (VALUE)row[pair->feature];
         const uint32_t is_nan = x != x;
         uint32_t rank;
-        NAME(find_ranks)(pair, &x, 1, &rank);
+        LEVEL_NAME(find_ranks)(pair, &x, 1, &rank);
         keys[(size_t)pair->above * WALK_BLOCK] = (uint16_t)(rank | all_bits(is_nan));
         is_missing |= is_nan;
     }

@@ -1,6 +1,9 @@
 /* The traversals for one kind of processor: included by shared_library.c with LEVEL and VECTOR_BYTES, which it ends. */
 
 #define NAME(x) LEVEL_NAME(x)
+#if HAS_BITS || HAS_PACKED || HAS_HEAPS
+#include "ranks.h"
+#endif
 #if HAS_BITS
 #include "bit_vectors.h"
 #endif
@@ -12,11 +15,6 @@
 #endif
 #undef NAME
 
-#if LEVEL > 0
-#define COMPARE "vcomisd"
-#else
-#define COMPARE "comisd"
-#endif
 #define NAME(x) JOIN(JOIN(x, ROW), LEVEL)
 #define ROW float
 #include "traversal.h"
@@ -25,7 +23,6 @@
 #include "traversal.h"
 #undef ROW
 #undef NAME
-#undef COMPARE
 
 #undef VECTOR_BYTES
 #undef LEVEL

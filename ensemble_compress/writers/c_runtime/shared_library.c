@@ -80,17 +80,6 @@ INLINE uint32_t all_bits(uint32_t is_true)
     return 0u - is_true;
 }
 
-/* One step on in the search for a rank, if the cut that is looked at lies below x; a half is a power of two. */
-#ifdef HAS_ASSEMBLER
-#define step_on(cuts, low, half, x) do { \
-    const size_t next_ = (low) + (half); \
-    __asm__(COMPARE " -8(%[first],%[next],8), %[value]\n\tcmova %[next], %[at]" \
-            : [at] "+r"(low) : [next] "r"(next_), [first] "r"(cuts), [value] "x"(x) : "cc"); \
-} while (0)
-#else
-#define step_on(cuts, low, half, x) ((low) += (half) & all_bits((cuts)[(low) + (half) - 1] < (x)))
-#endif
-
 /* A sum lies in the first bytes of its own place in the output: a float, where SUM is one, until it is finished. */
 INLINE sum_t *slot(double *out) { return (sum_t *)out; }
 

@@ -4,73 +4,6 @@
 /* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
 #if HAS_BITS || HAS_PACKED || HAS_HEAPS
-/* Write the ranks of SEARCHES values: how many of a pair's cuts lie below. A search begins in the value's bucket, and no step of one
- * waits for another's. A missing value has some rank. */
-INLINE void NAME(search)(const pair_t *pair, const VALUE *x, uint32_t *rank)
-{
-    ALIGNED double value[SEARCHES], bucket[SEARCHES];
-    const double *cuts = CUTS;
-    const four_t zero = {0}, last = zero + (double)pair->last_bucket;
-    size_t low[SEARCHES], half;
-    uint32_t q;
-    for (q = 0; q < SEARCHES; q++) value[q] = (double)x[q];
-    for (q = 0; q < SEARCHES; q += 4) {
-        const four_t found = (*(const four_t *)(value + q) - pair->origin) * pair->scale;
-        const four_bits_t some = (four_bits_t)found & (four_bits_t)(found > zero); /* not a number: 0 */
-        const four_bits_t is_inside = (four_bits_t)((four_t)some < last);
-        *(four_bits_t *)(bucket + q) = (some & is_inside) | ((four_bits_t)last & ~is_inside);
-    }
-    for (q = 0; q < SEARCHES; q++) low[q] = BUCKETS[pair->first_bucket + (uint32_t)(int32_t)bucket[q]];
-    for (half = (size_t)1 << pair->n_steps >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < SEARCHES; q++) step_on(cuts, low[q], half, value[q]);
-    }
-    for (q = 0; q < SEARCHES; q++) rank[q] = (uint32_t)low[q] - pair->first_cut;
-}
-
-/* The same for n values, SEARCHES or one. */
-INLINE void NAME(find_ranks)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *rank)
-{
-    double bucket;
-    uint32_t half, q;
-#if HAS_SETS
-    if (pair->set >= 0) {
-        for (q = 0; q < n; q++) rank[q] = !is_in_set((uint32_t)pair->set, x[q]);
-        return;
-    }
-#endif
-    if (pair->last_bucket == 0 && pair->n_steps == 1) { /* a single cut */
-        for (q = 0; q < n; q++) rank[q] = CUTS[pair->first_cut] < (double)x[q];
-        return;
-    }
-    if (n == SEARCHES) {
-        NAME(search)(pair, x, rank);
-        return;
-    }
-    bucket = ((double)*x - pair->origin) * pair->scale;
-    bucket = bucket > 0 ? bucket : 0; /* not a number: 0 */
-    *rank = BUCKETS[pair->first_bucket + (uint32_t)(int32_t)(bucket < pair->last_bucket ? bucket : pair->last_bucket)];
-    for (half = (uint32_t)1 << pair->n_steps >> 1; half > 0; half >>= 1) {
-        *rank += half & all_bits(CUTS[*rank + half - 1] < (double)*x);
-    }
-    *rank -= pair->first_cut;
-}
-
-/* Whether one of n values is missing. */
-INLINE uint32_t NAME(is_any_missing)(const VALUE *x, const uint32_t n)
-{
-    enum { TOGETHER = 16 / sizeof(VALUE) };
-    typedef VALUE some_t __attribute__((vector_size(16), aligned(sizeof(VALUE)), may_alias));
-    typedef uint64_t bits_t __attribute__((vector_size(16)));
-    bits_t found = {0};
-    uint32_t q;
-    if (n < TOGETHER) return *x != *x;
-    for (q = 0; q < n; q += TOGETHER) {
-        const some_t some = *(const some_t *)(x + q);
-        found |= (bits_t)(some != some);
-    }
-    return (found[0] | found[1]) != 0;
-}
-
 /* Values of a column, of n rows from row i on; behind the last row comes the last one again. */
 INLINE void NAME(read_column)(const ROW *rows, uint32_t i, uint32_t n_rows, uint32_t feature, const uint32_t n, VALUE *x)
 {
@@ -129,7 +62,7 @@ INLINE void NAME(make_keys)(const pair_t *pair, const VALUE *x, const uint32_t n
         return;
     }
 #endif
-    NAME(find_ranks)(pair, x, n, key);
+    LEVEL_NAME(find_ranks)(pair, x, n, key);
 }
 
 /* Write the keys of some rows, column by column, `SEARCHES` rows at a time or one; returns whether a value is missing: it has a key
@@ -145,7 +78,7 @@ INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_ro
             NAME(read_column)(rows, i, n_rows, pair->feature, n_lanes, x);
             NAME(make_keys)(pair, x, n_lanes, key);
             for (q = 0; q < n_lanes; q++) column[i + q] = key[q];
-            if (!NAME(is_any_missing)(x, n_lanes)) continue;
+            if (!LEVEL_NAME(is_any_missing)(x, n_lanes)) continue;
             for (q = 0; q < n_lanes; q++) column[i + q] |= all_bits(x[q] != x[q]);
             is_missing = 1;
         }
@@ -252,9 +185,9 @@ INLINE void NAME(rank_group)(const run_t *run, const ROW *rows, uint32_t n_rows,
         int8_t *above = ranks + (size_t)pair->above * BLOCK, *below = ranks + (size_t)pair->below * BLOCK;
         for (i = 0; i < n_rows; i += SEARCHES) {
             NAME(read_column)(rows, i, n_rows, pair->feature, SEARCHES, x);
-            NAME(find_ranks)(pair, x, SEARCHES, rank);
+            LEVEL_NAME(find_ranks)(pair, x, SEARCHES, rank);
             for (q = 0; q < SEARCHES; q++) above[i + q] = (int8_t)(rank[q] - 128);
-            if (!NAME(is_any_missing)(x, SEARCHES)) continue;
+            if (!LEVEL_NAME(is_any_missing)(x, SEARCHES)) continue;
             for (q = 0; q < SEARCHES; q++) above[i + q] = x[q] != x[q] ? 127 : above[i + q];
         }
         for (i = 0; pair->below && i < n_rows; i++) below[i] = above[i] == 127 ? -128 : above[i];
