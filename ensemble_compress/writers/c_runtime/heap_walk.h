@@ -127,17 +127,19 @@ static void NAME(find_rows)(uint32_t tree, const heap_node_t *nodes, const uint1
 /* Write a row's rows of values in WALK_LANES trees, of which the last ones may be one and the same, numbered in all trees. */
 static void NAME(find_rows_of_trees)(const heap_t *const *trees, const heap_node_t *nodes, const uint16_t *keys, size_t mask, size_t *found)
 {
+    const heap_node_t *heaps[WALK_LANES];
     const below_t *records[WALK_LANES], *deep = HEAP_RECORDS;
     size_t places[WALK_LANES] = {0}, end;
     uint32_t q, level, least = trees[0]->depth, is_deep = 0;
+    for (q = 0; q < WALK_LANES; q++) heaps[q] = nodes + trees[q]->heap;
     for (q = 1; q < WALK_LANES; q++) least = trees[q]->depth < least ? trees[q]->depth : least;
     for (level = 0; level < least; level++) {
-#define STEP(q) go_down(nodes + trees[q]->heap, places[q], keys, 0);
+#define STEP(q) go_down(heaps[q], places[q], keys, 0);
         EACH_LANE(STEP)
 #undef STEP
     }
     for (q = 0; q < WALK_LANES; q++) {
-        for (level = least; level < trees[q]->depth; level++) go_down(nodes + trees[q]->heap, places[q], keys, 0);
+        for (level = least; level < trees[q]->depth; level++) go_down(heaps[q], places[q], keys, 0);
         end = trees[q]->end + places[q] + 1 - ((size_t)1 << trees[q]->depth);
         if (trees[q]->is_deep) {
             is_deep = 1;
