@@ -18,14 +18,14 @@ INLINE NAME(vector) NAME(splat)(uint32_t quad)
 #define CHOOSE(is_left, left, right) ((NAME(vector))__builtin_ia32_pblendvb256((NAME(bytes))(right), (NAME(bytes))(left), (NAME(bytes))(is_left)))
 typedef char NAME(bytes) __attribute__((vector_size(VECTOR_BYTES)));
 
-/* One half of a byte after the other is looked up; there is 8 for what has no bit. */
+/* Both halves of a byte are looked up; the lower one has the highest bit where it is zero, and the upper one counts. */
 INLINE NAME(vector) NAME(lowest_bit)(NAME(vector) bits)
 {
-    const NAME(vector) low = {8, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0, 8, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0};
-    const NAME(vector) high = {8, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4, 8, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4};
+    const NAME(vector) low = {128, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0, 128, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0};
+    const NAME(vector) high = {0, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4, 0, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4};
     const NAME(vector) half = NAME(splat)(0x0f0f0f0fu), upper = (NAME(vector))((NAME(quads))bits >> 4) & half;
     const NAME(vector) a = SHUFFLE(low, bits & half), b = SHUFFLE(high, upper);
-    return (NAME(vector))__builtin_ia32_pminub256((NAME(bytes))a, (NAME(bytes))b);
+    return CHOOSE(a, b, a);
 }
 #undef SHUFFLE
 #else

@@ -85,40 +85,43 @@ APART void NAME(walk_many_heaps)(const run_t *run, const ROW *rows, size_t n_row
     }
 }
 
-/* Write a row's ranks, one after the other; returns whether a value is missing. */
-INLINE uint32_t NAME(find_ranks_of_row)(const run_t *run, const ROW *row, uint16_t *keys)
+/* Write the ranks of fewer than WALK_BLOCK rows; returns whether second columns are read. One or two rows are not worth searches side
+ * by side. */
+INLINE uint32_t NAME(find_few_ranks)(const run_t *run, const ROW *rows, uint32_t n_rows, uint16_t *keys)
 {
-    uint32_t p, is_missing = 0;
+    uint32_t p, i, rank, is_missing = 0;
+    if (n_rows > 2) return NAME(find_ranks_of_chunk)(run, rows, n_rows, 1, keys) && run->second;
     for (p = 0; p < run->n_walked_pairs; p++) {
         const pair_t *pair = PAIRS + run->first_walked_pair + p;
-        const VALUE x = (VALUE)row[pair->feature];
-        const uint32_t is_nan = x != x;
-        uint32_t rank;
-        LEVEL_NAME(find_ranks)(pair, &x, 1, &rank);
-        keys[(size_t)pair->above * WALK_BLOCK] = (uint16_t)(rank | all_bits(is_nan));
-        is_missing |= is_nan;
+        for (i = 0; i < n_rows; i++) {
+            const VALUE x = (VALUE)rows[i * (size_t)N_FEATURES + pair->feature];
+            const uint32_t is_nan = x != x;
+            LEVEL_NAME(find_ranks)(pair, &x, 1, &rank);
+            keys[(size_t)pair->above * WALK_BLOCK + i] = (uint16_t)(rank | all_bits(is_nan));
+            is_missing |= is_nan;
+        }
     }
-    keys[(size_t)run->n_walked_pairs * WALK_BLOCK] = 0;
+    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_walked_pairs * WALK_BLOCK + i] = 0;
+    if (is_missing) copy_ranks_below(run, n_rows, keys);
     return is_missing && run->second;
 }
 
 /* Few rows: eight trees at once. */
-APART void NAME(walk_few_heaps)(const run_t *run, const ROW *rows, size_t n_rows, double *out)
+APART void NAME(walk_few_heaps)(const run_t *run, const ROW *rows, uint32_t n_rows, double *out)
 {
     ALIGNED uint16_t keys[RANKS_OF_BLOCK];
     const heap_t *trees[WALK_LANES];
+    const uint32_t is_missing = NAME(find_few_ranks)(run, rows, n_rows, keys);
+    const heap_node_t *nodes = is_missing ? HEAP_NODES : HEAP_NODES_WHOLE;
+    const size_t mask = rank_mask(run, is_missing);
     size_t found[WALK_LANES];
-    uint32_t t, q;
-    for (; n_rows > 0; n_rows--) {
-        const uint32_t is_missing = NAME(find_ranks_of_row)(run, rows, keys);
-        if (is_missing) copy_ranks_below(run, 1, keys);
-        for (t = run->first_tree; t < run->last_tree; t += WALK_LANES) {
-            const uint32_t n = run->last_tree - t < WALK_LANES ? run->last_tree - t : WALK_LANES;
-            for (q = 0; q < WALK_LANES; q++) trees[q] = HEAPS + t + (q < n ? q : 0);
-            LEVEL_NAME(find_rows_of_trees)(trees, is_missing ? HEAP_NODES : HEAP_NODES_WHOLE, keys, rank_mask(run, is_missing), found);
-            for (q = 0; q < n; q++) add_row(t + q, HEAP_VALUES + found[q] * WIDTH, out);
+    uint32_t i, t, q;
+    for (t = run->first_tree; t < run->last_tree; t += WALK_LANES) {
+        const uint32_t n = run->last_tree - t < WALK_LANES ? run->last_tree - t : WALK_LANES;
+        for (q = 0; q < WALK_LANES; q++) trees[q] = HEAPS + t + (q < n ? q : 0);
+        for (i = 0; i < n_rows; i++) {
+            LEVEL_NAME(find_rows_of_trees)(trees, nodes, keys + i, mask, found);
+            for (q = 0; q < n; q++) add_row(t + q, HEAP_VALUES + found[q] * WIDTH, out + i * (size_t)N_OUTPUTS);
         }
-        rows += N_FEATURES;
-        out += N_OUTPUTS;
     }
 }

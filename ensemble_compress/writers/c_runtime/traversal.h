@@ -245,7 +245,7 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
 #endif
 #if HAS_HEAPS
     if (run->is_heaps) {
-        if (n_rows < FEWEST_WALKED) NAME(walk_few_heaps)(run, rows, n_rows, out);
+        if (n_rows < FEWEST_WALKED) NAME(walk_few_heaps)(run, rows, (uint32_t)n_rows, out);
         else NAME(walk_many_heaps)(run, rows, n_rows, out);
         return;
     }
