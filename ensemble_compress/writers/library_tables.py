@@ -1,9 +1,9 @@
 """The tables of the shared library: what its traversals read, and the numbers that its C code is compiled for.
 
-The trees are cut into runs of neighbours. A run is there for the packed walk (`library_packed`, laid out by
-`engines.packed_layout`), and a run of trees that bit vectors can have a second time for those (`library_bits`,
-`engines.bit_layout`); `library_columns` writes what the keys of both are made of. Only trees that the packed walk cannot have,
-for they test too many features, are there as plain nodes.
+The trees are cut into runs of neighbours. A run of deep trees is there for the heap walk where that pays (`library_heaps`, laid out
+by `engines.heap_layout`), any other one for the packed walk (`library_packed`, `engines.packed_layout`), and a run of trees that
+bit vectors can have a second time for those (`library_bits`, `engines.bit_layout`); `library_columns` writes what the keys of
+all are made of. Only trees that neither walk can have, for they test too many features, are there as plain nodes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import bit_layout, oblivious, packed_layout
 from ensemble_compress.forest import Forest
-from ensemble_compress.writers import library_bits, library_columns, library_packed
+from ensemble_compress.writers import library_bits, library_columns, library_heaps, library_packed
+from ensemble_compress.writers.library_heaps import HeapRun
 from ensemble_compress.writers.library_packed import PackedRun
 
 FEWEST_TREES = 8
@@ -24,7 +25,7 @@ FEWEST_TREES = 8
 
 RUN = np.dtype(
     [(name, "u4") for name in ("first_tree", "last_tree", "fewest_rows", "first_pair", "n_pairs")]
-    + [(name, "u4") for name in ("is_packed", "first_packed_pair", "n_packed_pairs", "second")]
+    + [(name, "u4") for name in ("is_heaps", "is_packed", "first_walked_pair", "n_walked_pairs", "second")]
 )
 NODE = np.dtype([("threshold", "f8"), *((name, "u4") for name in ("item", "offset", "feature", "flags"))])
 
@@ -64,9 +65,11 @@ class LibraryTables:
         nodes, tree_start = _nodes(forest, parts)
         numbers = {"VALUE": number, "SUM": sum_type, **_shape(forest), **_engines(parts, runs)}
         numbers["COLUMN_BITS"] = str(column_bits)
-        packed = library_packed.tables(
-            [part.packed for part in parts], [part.n_trees for part in parts], column_bits
-        )
+        n_trees = [part.n_trees for part in parts]
+        packed = library_packed.tables([part.packed for part in parts], n_trees, column_bits)
+        heaps = library_heaps.tables([part.heaps for part in parts], n_trees, forest.values, sum_type)
+        # Heaps have the rows of values of their own trees.
+        values = forest.values if any(part.heaps is None for part in parts) else forest.values[:0]
         arrays = {
             "RUNS": ("run_t", runs),
             "NODES": ("node_t", nodes),
@@ -75,9 +78,9 @@ class LibraryTables:
             "SET_START": ("int32_t", forest.category_sets.start),
             "SET_WORDS": ("uint32_t", forest.category_sets.words),
             "BIAS": (sum_type, forest.bias),
-            "VALUES": (sum_type, forest.values),
+            "VALUES": (sum_type, values),
         }
-        return cls(numbers, arrays | library_columns.tables(list(_columns(parts))) | packed | bits)
+        return cls(numbers, arrays | library_columns.tables(list(_columns(parts))) | packed | heaps | bits)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -95,12 +98,20 @@ class Part:
         For bit vectors.
     packed : PackedRun or None
         For the packed walk.
+    heaps : HeapRun or None
+        For the heap walk, in place of the packed one.
     """
 
     first: int
     last: int
     bits: bit_layout.BitVectors | None
     packed: PackedRun | None
+    heaps: HeapRun | None
+
+    @property
+    def walked(self) -> PackedRun | HeapRun | None:
+        """What is walked on keys."""
+        return self.packed if self.heaps is None else self.heaps
 
     @property
     def n_trees(self) -> int:
@@ -122,12 +133,13 @@ def _parts(forest: Forest) -> Iterator[Part]:
 def _fitting(forest: Forest, first: int, last: int, is_small: bool) -> Iterator[Part]:
     """A run of trees, cut in halves where it needs too many columns."""
     arrays = _arrays(forest, first, last)
-    packed = PackedRun.of(arrays, forest.x_dtype)
     wants_bits = is_small and (last - first >= FEWEST_TREES or last - first == forest.n_trees)
     bits = library_bits.lay_out(arrays) if wants_bits else None
-    fits = packed is not None and (bits is not None or not wants_bits)
+    heaps = None if wants_bits else HeapRun.of(arrays, forest.x_dtype)
+    packed = PackedRun.of(arrays, forest.x_dtype) if heaps is None else None
+    fits = heaps is not None or (packed is not None and (bits is not None or not wants_bits))
     if fits or last - first < (2 * FEWEST_TREES if wants_bits else 2):
-        yield Part(first, last, bits, packed)
+        yield Part(first, last, bits, packed, heaps)
         return
     middle = (first + last) // 2
     yield from _fitting(forest, first, middle, is_small)
@@ -161,10 +173,11 @@ def _runs(forest: Forest, parts: list[Part]) -> NDArray[Any]:
             run["fewest_rows"] = library_bits.fewest_rows(part.bits, n_leaves)
             run["first_pair"], run["n_pairs"] = n_pairs, len(part.bits.columns.feature)
             n_pairs += int(run["n_pairs"])
-        if part.packed is not None:
-            run["first_packed_pair"], run["n_packed_pairs"] = n_pairs, part.packed.n_pairs
-            run["is_packed"], run["second"] = 1, part.packed.second
-            n_pairs += part.packed.n_pairs
+        run["is_heaps"], run["is_packed"] = part.heaps is not None, part.packed is not None
+        if part.walked is not None:
+            run["first_walked_pair"], run["n_walked_pairs"] = n_pairs, part.walked.n_pairs
+            run["second"] = part.walked.second
+            n_pairs += part.walked.n_pairs
     return runs
 
 
@@ -175,6 +188,8 @@ def _columns(parts: list[Part]) -> Iterator[tuple[Any, Any, Any]]:
             yield part.bits.columns, *library_bits.columns(part.bits)
         if part.packed is not None:
             yield part.packed.packed.columns, *part.packed.columns
+        if part.heaps is not None:
+            yield part.heaps.heaps.columns, *part.heaps.columns
 
 
 # -- nodes, and what is there once -----------------------------------------------------------------------------------
@@ -183,10 +198,11 @@ def _columns(parts: list[Part]) -> Iterator[tuple[Any, Any, Any]]:
 def _nodes(forest: Forest, parts: list[Part]) -> tuple[NDArray[Any], NDArray[np.uint32]]:
     """(the nodes of trees that cannot be packed, where each tree begins among these or among the packed ones)."""
     sizes = np.diff(forest.tree_start)
-    is_plain = np.zeros(forest.n_trees, bool)
+    is_plain, is_packed = np.zeros((2, forest.n_trees), bool)
     for part in parts:
-        is_plain[part.first : part.last] = part.packed is None
-    start = np.where(is_plain, np.cumsum(sizes * is_plain), np.cumsum(sizes * ~is_plain)) - sizes
+        is_plain[part.first : part.last] = part.walked is None
+        is_packed[part.first : part.last] = part.packed is not None
+    start = np.where(is_plain, np.cumsum(sizes * is_plain), np.cumsum(sizes * is_packed)) - sizes
     kept = np.flatnonzero(np.repeat(is_plain, sizes))
     nodes, is_set = forest.nodes, forest.nodes.category_set[kept] >= 0
     found = np.empty(len(kept), NODE)
@@ -219,12 +235,13 @@ def _engines(parts: list[Part], runs: NDArray[Any]) -> dict[str, str]:
         "N_RUNS": len(runs),
         "HAS_BITS": int((runs["fewest_rows"] > 0).any()),
         "HAS_PACKED": int(bool(packed)),
-        "HAS_PLAIN": int(len(packed) < len(parts)),
+        "HAS_PLAIN": int(any(part.walked is None for part in parts)),
         "KEYS_ARE_BITS": int(all(len(run.packed.columns.cuts) == 0 for run in packed)),
         "MOST_COLUMNS": max(
             (library_bits.n_columns(part.bits) for part in parts if part.bits is not None), default=1
         ),
         "KEYS_OF_BLOCK": packed_layout.BLOCK * max((run.n_columns for run in packed), default=1),
         "N_ENTRIES": packed_layout.ENTRIES,
+        **library_heaps.numbers([part.heaps for part in parts]),
     }
     return {name: str(value) for name, value in engines.items()}

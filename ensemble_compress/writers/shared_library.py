@@ -31,7 +31,7 @@ from ensemble_compress.writers.toolchain import compile_c, find_cross_compiler
 ABI_VERSION = 2
 RUNTIME = (
     *("shared_library.c", "level.h", "bit_vectors.h", "packed_steps.h", "packed_walk.h", "traversal.h"),
-    *("answers.h", "forest_library.h"),
+    *("heap_steps.h", "heap_walk.h", "heap_rows.h", "ranks.h", "answers.h", "forest_library.h"),
 )
 ALIGNMENT = 64
 OPTIONS = (

@@ -13,6 +13,23 @@ INLINE NAME(vector) NAME(splat)(uint32_t quad)
 }
 
 /* The number of the lowest bit of each byte, none of which is zero. */
+#if defined(__x86_64__) && VECTOR_BYTES == 32
+#define SHUFFLE(table, v) ((NAME(vector))__builtin_ia32_pshufb256((NAME(bytes))(table), (NAME(bytes))(v)))
+#define CHOOSE(is_left, left, right) ((NAME(vector))__builtin_ia32_pblendvb256((NAME(bytes))(right), (NAME(bytes))(left), (NAME(bytes))(is_left)))
+typedef char NAME(bytes) __attribute__((vector_size(VECTOR_BYTES)));
+
+/* Both halves of a byte are looked up; the lower one has the highest bit where it is zero, and the upper one counts. */
+INLINE NAME(vector) NAME(lowest_bit)(NAME(vector) bits)
+{
+    const NAME(vector) low = {128, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0, 128, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0};
+    const NAME(vector) high = {0, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4, 0, 4, 5, 4, 6, 4, 5, 4, 7, 4, 5, 4, 6, 4, 5, 4};
+    const NAME(vector) half = NAME(splat)(0x0f0f0f0fu), upper = (NAME(vector))((NAME(quads))bits >> 4) & half;
+    const NAME(vector) a = SHUFFLE(low, bits & half), b = SHUFFLE(high, upper);
+    return CHOOSE(a, b, a);
+}
+#undef SHUFFLE
+#else
+#define CHOOSE(is_left, left, right) (((left) & (is_left)) | ((right) & ~(is_left)))
 INLINE NAME(vector) NAME(lowest_bit)(NAME(vector) bits)
 {
     const NAME(vector) zero = {0}, lowest = bits & -bits;
@@ -21,6 +38,7 @@ INLINE NAME(vector) NAME(lowest_bit)(NAME(vector) bits)
     const NAME(vector) four = (NAME(vector))((lowest & NAME(splat)(0xf0f0f0f0u)) != zero) & NAME(splat)(0x04040404u);
     return one | two | four;
 }
+#endif
 
 /* The leaves of n_vectors of rows in an oblivious tree, which is one test a level: numbers of one bit each. */
 INLINE void NAME(find_oblivious_places)(uint32_t tree, const int8_t *ranks, const uint32_t n_vectors, uint8_t *places)
@@ -66,11 +84,13 @@ INLINE void NAME(find_some_places)(uint32_t tree, const int8_t *ranks, const uin
         for (v = 0; v < n_vectors; v++) {
             const NAME(vector) is_none = (NAME(vector))(bits[v] == zero);
             kept[v] = bits[v] | (kept[v] & is_none);
-            word[v] = (word[v] & is_none) | (number & ~is_none);
+            word[v] = CHOOSE(is_none, word[v], number);
         }
     }
     for (v = 0; v < n_vectors; v++) ((NAME(vector) *)places)[v] = word[v] + NAME(lowest_bit)(kept[v]);
 }
+
+#undef CHOOSE
 
 /* For a whole block, as many rows at once as have room in registers. */
 static void NAME(find_places)(uint32_t tree, const int8_t *ranks, uint8_t *places)
@@ -88,42 +108,44 @@ static void NAME(find_few_places)(uint32_t tree, const int8_t *ranks, uint8_t *p
 
 #if WIDTH == 1
 /* Add the leaves of n trees that add to the same output to the sums of n_rows <= LANES rows: the sums stay in registers. */
-INLINE void NAME(add_to_output)(const uint32_t *trees, uint32_t n, uint32_t first, const uint32_t n_rows, const uint8_t *places, double *out)
+INLINE void NAME(add_to_output)(const added_t *trees, uint32_t n, const uint32_t n_rows, size_t first, sums_t *out)
 {
     SUM sum[LANES] = {0};
     uint32_t q, t;
-    for (q = 0; q < n_rows; q++) sum[q] = *slot(out + q * (size_t)N_OUTPUTS);
+    for (q = 0; q < n_rows; q++) sum[q] = *as_sum(of_row(out, q));
     for (t = 0; t < n; t++) {
-        const SUM *values = PLACE_VALUES + 8 * (size_t)WORD_START[trees[t]];
+        const SUM *values = trees[t].values;
         uint64_t eight; /* places in one load: the loads of a core are what limits this loop */
-        memcpy(&eight, places + (trees[t] - first) * BLOCK, sizeof eight);
-        __asm__("" : "+r"(values)); /* or it is put together anew for each of them */
-        for (q = 0; q < LANES; q++) sum[q] += values[eight >> 8 * q & 255];
+        memcpy(&eight, trees[t].places + first, sizeof eight);
+        for (q = 0; q < LANES; q += 2, eight >>= 16) {
+            hold(eight);
+            sum[q] += values[(uint8_t)eight];
+            sum[q + 1] += values[(uint8_t)(eight >> 8)];
+        }
     }
-    for (q = 0; q < n_rows; q++) *slot(out + q * (size_t)N_OUTPUTS) = sum[q];
+    for (q = 0; q < n_rows; q++) *as_sum(of_row(out, q)) = sum[q];
 }
 
 /* Add the leaves of n trees, one output after the other: the order of those that add to the same one is kept. */
-static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const uint8_t *places, double *out)
+static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const uint8_t *places, sums_t *out)
 {
-    uint32_t trees[CHUNK], t, u, m, i;
+    added_t trees[CHUNK];
+    uint32_t t, u, m, i;
     uint8_t is_done[CHUNK] = {0};
-    double *of_output;
     for (t = 0; t < n; t++) {
+        sums_t *of_output = of_column(out, N_OUTPUTS > 1 ? TREE_OUTPUT[first + t] : 0);
         if (is_done[t]) continue;
-        for (m = 0, u = first + t; u < first + n; u = NEXT_OF_OUTPUT[u]) {
-            trees[m++] = u;
+        for (m = 0, u = first + t; u < first + n; u = NEXT_OF_OUTPUT[u], m++) {
+            trees[m].values = PLACE_VALUES + 8 * (size_t)WORD_START[u];
+            trees[m].places = places + (u - first) * BLOCK;
             is_done[u - first] = 1;
         }
-        of_output = out + (N_OUTPUTS > 1 ? TREE_OUTPUT[first + t] : 0);
-        for (i = 0; i + LANES <= n_rows; i += LANES) {
-            NAME(add_to_output)(trees, m, first, LANES, places + i, of_output + i * (size_t)N_OUTPUTS);
-        }
-        if (i < n_rows) NAME(add_to_output)(trees, m, first, n_rows - i, places + i, of_output + i * (size_t)N_OUTPUTS);
+        for (i = 0; i + LANES <= n_rows; i += LANES) NAME(add_to_output)(trees, m, LANES, i, of_row(of_output, i));
+        if (i < n_rows) NAME(add_to_output)(trees, m, n_rows - i, i, of_row(of_output, i));
     }
 }
 #else
-static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const uint8_t *places, double *out)
+static void NAME(add_leaves)(uint32_t first, uint32_t n, uint32_t n_rows, const uint8_t *places, sums_t *out)
 {
     uint32_t i, t;
     for (i = 0; i < n_rows; i++) {

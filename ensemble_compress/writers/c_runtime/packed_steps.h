@@ -1,24 +1,7 @@
 /* What the packed walk does with one node or one key, whatever the rows' type and the vectors' length. Included once by
  * shared_library.c. */
 
-enum { MOST_BLOCKS = 256, FEWEST_WALKED = 12 };
-
-/* The keys of a chunk of rows lie on the stack: 384 kB of it, where threads have some to spare. */
-#ifndef KEYS_ON_STACK
-#if defined(__GLIBC__) || defined(_WIN32)
-#define KEYS_ON_STACK 98304
-#else
-#define KEYS_ON_STACK 16384
-#endif
-#endif
-enum { MOST_KEYS = KEYS_OF_BLOCK > KEYS_ON_STACK ? KEYS_OF_BLOCK : KEYS_ON_STACK };
-
-#define EACH_LANE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-
-/* Only what is optimised knows the lane of a step for a constant. */
-#if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && defined(__OPTIMIZE__) && !defined(NO_ASSEMBLER)
-#define HAS_ASSEMBLER
-#endif
+enum { MOST_BLOCKS = 256, MOST_KEYS = KEYS_OF_BLOCK > KEYS_ON_STACK ? KEYS_OF_BLOCK : KEYS_ON_STACK };
 
 #ifdef HAS_ASSEMBLER
 /* Compilers put a step together from more instructions, and keep fewer lanes in registers than there is room for. */
@@ -69,7 +52,7 @@ INLINE uint32_t bits_of(float x)
 /* Make the second columns of pairs, where missing values lie below all others. */
 static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
 {
-    const pair_t *pair = PAIRS + run->first_packed_pair, *last = pair + run->n_packed_pairs;
+    const pair_t *pair = PAIRS + run->first_walked_pair, *last = pair + run->n_walked_pairs;
     uint32_t i;
     for (; pair < last; pair++) {
         const uint32_t *above = keys + (size_t)pair->above * WALK_BLOCK;
@@ -77,12 +60,6 @@ static void copy_below(const run_t *run, uint32_t n_rows, uint32_t *keys)
         if (!pair->below) continue;
         for (i = 0; i < n_rows; i++) below[i] = above[i] == 0xffffffffu ? 0 : above[i];
     }
-}
-
-/* How many keys a block of rows has. */
-INLINE size_t keys_of_block(const run_t *run, uint32_t is_missing)
-{
-    return (size_t)(run->n_packed_pairs + (run->second && is_missing ? run->second : 1)) * WALK_BLOCK;
 }
 
 /* How many of the rows have room for their keys at once. */

@@ -20,14 +20,14 @@
 #define ALIGNED __attribute__((aligned(64)))
 #define APART static __attribute__((noinline, unused)) /* what needs much of the stack has a frame of its own */
 
-enum { LANES = 8, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 256 : 32, TILE = 8, WALK_LANES = 8, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
+enum { LANES = 8, SEARCHES = 16, BLOCK = 256, FEW = 64, GROUP = 32, CHUNK = N_OUTPUTS > 1 && WIDTH == 1 ? 256 : 32, TILE = 8, WALK_LANES = 8, FEWEST_WALKED = 12, COMPLETE_LANES = 16, WALK_BLOCK = 32 };
 
 /* -- the tables --------------------------------------------------------------------------------------------------- */
 
-/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as packed nodes, or one after the other. In a block
- * of keys the second columns of a packed run's pairs begin at column `second` (0: there are none). */
+/* Trees that are tried by bit vectors, for so many rows (0: never), or walked: as heaps, as packed nodes, or one after the other. In a
+ * block of keys the second columns of a walked run's pairs begin at column `second` (0: there are none). */
 typedef struct {
-    uint32_t first_tree, last_tree, fewest_rows, first_pair, n_pairs, is_packed, first_packed_pair, n_packed_pairs, second;
+    uint32_t first_tree, last_tree, fewest_rows, first_pair, n_pairs, is_heaps, is_packed, first_walked_pair, n_walked_pairs, second;
 } run_t;
 
 /* Two columns of keys: `above` has missing values above all others, `below` (0: there is none) below all others. */
@@ -60,12 +60,23 @@ extern const unsigned char ec_tables[] __attribute__((visibility("hidden"), alig
 /* -- steps that the traversals share ------------------------------------------------------------------------------- */
 
 typedef SUM sum_t __attribute__((may_alias));
+typedef double two_t __attribute__((vector_size(16), aligned(8), may_alias));
+typedef double four_t __attribute__((vector_size(32), may_alias));
+typedef uint64_t four_bits_t __attribute__((vector_size(32), may_alias));
+
+/* Only what is optimised knows the lane of a step for a constant. */
+#if defined(__x86_64__) && UINTPTR_MAX > 0xffffffffu && defined(__OPTIMIZE__) && !defined(NO_ASSEMBLER)
+#define HAS_ASSEMBLER
+#endif
+
+/* To be found here: a compiler would put it off, and keep what it is made of. */
+#define hold(x) __asm__("" : "+r"(x))
 
 /* All bits for 1, none for 0. The compiler is not to see which, or makes a branch of it, and rows differ: half of them would be
  * guessed wrong (measured: twice the time). */
 INLINE uint32_t all_bits(uint32_t is_true)
 {
-    __asm__("" : "+r"(is_true));
+    hold(is_true);
     return 0u - is_true;
 }
 
@@ -78,15 +89,22 @@ INLINE void finish(double *out, size_t k)
     *out = (double)(sum / (SUM)DIVISOR);
 }
 
-INLINE void add_values(uint32_t tree, size_t item, double *out)
+/* Add a leaf's row of values. */
+INLINE void add_row(uint32_t tree, const SUM *values, double *out)
 {
 #if WIDTH > 1
-    size_t k;
-    for (k = 0; k < WIDTH; k++) *slot(out + k) += VALUES[item * WIDTH + k];
+    size_t k = 0;
+    if (sizeof(SUM) == sizeof(double)) {
+        for (; k + 2 <= WIDTH; k += 2) *(two_t *)(void *)(out + k) += *(const two_t *)(const void *)(values + k);
+    }
+    for (; k < WIDTH; k++) *slot(out + k) += values[k];
+    (void)tree;
 #else
-    *slot(out + (N_OUTPUTS > 1 ? TREE_OUTPUT[tree] : 0)) += VALUES[item];
+    *slot(out + (N_OUTPUTS > 1 ? TREE_OUTPUT[tree] : 0)) += *values;
 #endif
 }
+
+INLINE void add_values(uint32_t tree, size_t item, double *out) { add_row(tree, VALUES + item * WIDTH, out); }
 
 #if HAS_SETS
 /* Whether the code of x is in a set of categories; a missing value is in none. */
@@ -101,8 +119,48 @@ INLINE uint32_t is_in_set(size_t set, VALUE x)
 }
 #endif
 
+#if HAS_BITS
+/* Bit vectors keep the sums of a block output by output while it goes through a run, or in their places in the output. */
+#if WIDTH == 1 && N_OUTPUTS > 1 && N_OUTPUTS <= 32
+#define SUMS_APART
+typedef SUM sums_t;
+#define of_column(sums, k) ((sums) + (k) * (size_t)BLOCK)
+#define of_row(sums, i) ((sums) + (i))
+#define as_sum(sums) (sums)
+#else
+typedef double sums_t;
+#define of_column(sums, k) ((sums) + (k))
+#define of_row(sums, i) ((sums) + (i) * (size_t)N_OUTPUTS)
+#define as_sum(sums) slot(sums)
+#endif
+/* A tree that adds to an output: the values of its leaves, and where each row's lies among them. */
+typedef struct { const SUM *values; const uint8_t *places; } added_t;
+#endif
+
+#if HAS_PACKED || HAS_HEAPS
+/* The keys of a chunk of rows lie on the stack: 384 kB of it, where threads have some to spare. */
+#ifndef KEYS_ON_STACK
+#if defined(__GLIBC__) || defined(_WIN32)
+#define KEYS_ON_STACK 98304
+#else
+#define KEYS_ON_STACK 16384
+#endif
+#endif
+
+#define EACH_LANE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+
+/* How many keys a block of rows has. */
+INLINE size_t keys_of_block(const run_t *run, uint32_t is_missing)
+{
+    return (size_t)(run->n_walked_pairs + (run->second && is_missing ? run->second : 1)) * WALK_BLOCK;
+}
+
+#endif
 #if HAS_PACKED
 #include "packed_steps.h"
+#endif
+#if HAS_HEAPS
+#include "heap_steps.h"
 #endif
 
 /* -- the traversals, for each kind of rows and each kind of processor ------------------------------------------------ */

@@ -3,35 +3,18 @@
 
 /* -- numbers in tables --------------------------------------------------------------------------------------------- */
 
-#if HAS_BITS || HAS_PACKED
-/* Write the ranks of n values: how many of a pair's cuts lie below. The search begins in the value's bucket, and no step of one waits
- * for another's. A missing value has some rank. */
-INLINE void NAME(find_ranks)(const pair_t *pair, const VALUE *x, const uint32_t n, uint32_t *rank)
-{
-    const double last = pair->last_bucket;
-    uint32_t half, q;
-#if HAS_SETS
-    if (pair->set >= 0) {
-        for (q = 0; q < n; q++) rank[q] = !is_in_set((uint32_t)pair->set, x[q]);
-        return;
-    }
-#endif
-    for (q = 0; q < n; q++) {
-        double bucket = ((double)x[q] - pair->origin) * pair->scale;
-        bucket = bucket > 0 ? bucket : 0; /* not a number: 0 */
-        rank[q] = BUCKETS[pair->first_bucket + (uint32_t)(int32_t)(bucket < last ? bucket : last)];
-    }
-    for (half = (uint32_t)1 << pair->n_steps >> 1; half > 0; half >>= 1) {
-        for (q = 0; q < n; q++) rank[q] += half & all_bits(CUTS[rank[q] + half - 1] < (double)x[q]);
-    }
-    for (q = 0; q < n; q++) rank[q] -= pair->first_cut;
-}
-
+#if HAS_BITS || HAS_PACKED || HAS_HEAPS
 /* Values of a column, of n rows from row i on; behind the last row comes the last one again. */
 INLINE void NAME(read_column)(const ROW *rows, uint32_t i, uint32_t n_rows, uint32_t feature, const uint32_t n, VALUE *x)
 {
+    const ROW *first = rows + i * (size_t)N_FEATURES + feature;
+    const uint32_t last = n_rows - i - 1;
     uint32_t q;
-    for (q = 0; q < n; q++) x[q] = (VALUE)rows[(i + q < n_rows ? i + q : n_rows - 1) * (size_t)N_FEATURES + feature];
+    if (last >= n - 1) {
+        for (q = 0; q < n; q++) x[q] = (VALUE)first[q * (size_t)N_FEATURES];
+        return;
+    }
+    for (q = 0; q < n; q++) x[q] = (VALUE)first[(q < last ? q : last) * (size_t)N_FEATURES];
 }
 #endif
 
@@ -79,30 +62,29 @@ INLINE void NAME(make_keys)(const pair_t *pair, const VALUE *x, const uint32_t n
         return;
     }
 #endif
-    NAME(find_ranks)(pair, x, n, key);
+    LEVEL_NAME(find_ranks)(pair, x, n, key);
 }
 
-/* Write the keys of some rows, column by column, `LANES` rows at a time or one; returns whether a value is missing: it has a key
+/* Write the keys of some rows, column by column, `SEARCHES` rows at a time or one; returns whether a value is missing: it has a key
  * above all others then, and below all others in its pair's second column. */
 INLINE uint32_t NAME(find_keys)(const run_t *run, const ROW *rows, uint32_t n_rows, const uint32_t n_lanes, uint32_t *keys)
 {
-    uint32_t p, i, q, is_missing = 0, key[LANES];
-    VALUE x[LANES];
-    for (p = 0; p < run->n_packed_pairs; p++) {
-        const pair_t *pair = PAIRS + run->first_packed_pair + p;
+    uint32_t p, i, q, is_missing = 0, key[SEARCHES];
+    VALUE x[SEARCHES];
+    for (p = 0; p < run->n_walked_pairs; p++) {
+        const pair_t *pair = PAIRS + run->first_walked_pair + p;
         uint32_t *column = keys + (size_t)pair->above * WALK_BLOCK;
         for (i = 0; i < n_rows; i += n_lanes) {
             NAME(read_column)(rows, i, n_rows, pair->feature, n_lanes, x);
             NAME(make_keys)(pair, x, n_lanes, key);
-            for (q = 0; q < n_lanes; q++) {
-                const uint32_t is_nan = x[q] != x[q];
-                column[i + q] = key[q] | all_bits(is_nan);
-                is_missing |= is_nan;
-            }
+            for (q = 0; q < n_lanes; q++) column[i + q] = key[q];
+            if (!LEVEL_NAME(is_any_missing)(x, n_lanes)) continue;
+            for (q = 0; q < n_lanes; q++) column[i + q] |= all_bits(x[q] != x[q]);
+            is_missing = 1;
         }
     }
     /* What leaves read. */
-    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_packed_pairs * WALK_BLOCK + i] = 0;
+    for (i = 0; i < n_rows; i++) keys[(size_t)run->n_walked_pairs * WALK_BLOCK + i] = 0;
     return is_missing;
 }
 
@@ -140,7 +122,7 @@ static uint32_t NAME(find_keys_of_chunk)(const run_t *run, const ROW *rows, uint
     for (i = 0; i < n_rows && !(is_missing && run->second && !may_miss); i += WALK_BLOCK) {
         const uint32_t n = n_rows - i < WALK_BLOCK ? n_rows - i : WALK_BLOCK;
         if (n < WALK_BLOCK) memset(keys, 0, of_block * sizeof *keys);
-        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, LANES, keys);
+        is_missing |= NAME(find_keys)(run, rows + i * (size_t)N_FEATURES, n, SEARCHES, keys);
         if (may_miss) copy_below(run, n, keys);
         keys += of_block;
     }
@@ -186,6 +168,10 @@ APART void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, dou
 }
 #endif
 
+#if HAS_HEAPS
+#include "heap_rows.h"
+#endif
+
 /* -- bit vectors: all splits of a tree, for a block of rows ------------------------------------------------------- */
 
 #if HAS_BITS
@@ -193,14 +179,16 @@ APART void NAME(walk_many)(const run_t *run, const ROW *rows, size_t n_rows, dou
 INLINE void NAME(rank_group)(const run_t *run, const ROW *rows, uint32_t n_rows, int8_t *ranks)
 {
     const pair_t *pair = PAIRS + run->first_pair, *last = pair + run->n_pairs;
-    uint32_t i, q, rank[LANES];
-    VALUE x[LANES];
+    uint32_t i, q, rank[SEARCHES];
+    VALUE x[SEARCHES];
     for (; pair < last; pair++) {
         int8_t *above = ranks + (size_t)pair->above * BLOCK, *below = ranks + (size_t)pair->below * BLOCK;
-        for (i = 0; i < n_rows; i += LANES) {
-            NAME(read_column)(rows, i, n_rows, pair->feature, LANES, x);
-            NAME(find_ranks)(pair, x, LANES, rank);
-            for (q = 0; q < LANES; q++) above[i + q] = (int8_t)(x[q] != x[q] ? 127 : (int32_t)rank[q] - 128);
+        for (i = 0; i < n_rows; i += SEARCHES) {
+            NAME(read_column)(rows, i, n_rows, pair->feature, SEARCHES, x);
+            LEVEL_NAME(find_ranks)(pair, x, SEARCHES, rank);
+            for (q = 0; q < SEARCHES; q++) above[i + q] = (int8_t)(rank[q] - 128);
+            if (!LEVEL_NAME(is_any_missing)(x, SEARCHES)) continue;
+            for (q = 0; q < SEARCHES; q++) above[i + q] = x[q] != x[q] ? 127 : above[i + q];
         }
         for (i = 0; pair->below && i < n_rows; i++) below[i] = above[i] == 127 ? -128 : above[i];
     }
@@ -212,6 +200,15 @@ APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, d
     ALIGNED int8_t ranks[MOST_COLUMNS * BLOCK];
     ALIGNED uint8_t places[CHUNK * BLOCK];
     uint32_t first, t, i;
+#ifdef SUMS_APART
+    ALIGNED SUM sums[N_OUTPUTS * BLOCK];
+    uint32_t k;
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) sums[k * BLOCK + i] = *slot(out + i * N_OUTPUTS + k);
+    }
+#else
+    double *sums = out;
+#endif
     if (n_rows < BLOCK) memset(ranks, 0, sizeof ranks);
     for (i = 0; i < n_rows; i += GROUP) {
         NAME(rank_group)(run, rows + i * (size_t)N_FEATURES, n_rows - i < GROUP ? n_rows - i : GROUP, ranks + i);
@@ -222,8 +219,13 @@ APART void NAME(try_block)(const run_t *run, const ROW *rows, uint32_t n_rows, d
             if (n_rows > FEW) LEVEL_NAME(find_places)(first + t, ranks, places + t * BLOCK);
             else LEVEL_NAME(find_few_places)(first + t, ranks, places + t * BLOCK);
         }
-        LEVEL_NAME(add_leaves)(first, n, n_rows, places, out);
+        LEVEL_NAME(add_leaves)(first, n, n_rows, places, sums);
     }
+#ifdef SUMS_APART
+    for (i = 0; i < n_rows; i++) {
+        for (k = 0; k < N_OUTPUTS; k++) *slot(out + i * N_OUTPUTS + k) = sums[k * BLOCK + i];
+    }
+#endif
 }
 #endif
 
@@ -239,6 +241,13 @@ static void NAME(add_run)(const run_t *run, const ROW *rows, size_t n_rows, doub
         rows += n * (size_t)N_FEATURES;
         out += n * (size_t)N_OUTPUTS;
         n_rows -= n;
+    }
+#endif
+#if HAS_HEAPS
+    if (run->is_heaps) {
+        if (n_rows < FEWEST_WALKED) NAME(walk_few_heaps)(run, rows, (uint32_t)n_rows, out);
+        else NAME(walk_many_heaps)(run, rows, n_rows, out);
+        return;
     }
 #endif
 #if HAS_PACKED
