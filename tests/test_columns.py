@@ -22,7 +22,7 @@ numbers = st.floats(-1e308, 1e308, width=64)
 @numba.njit  # type: ignore[untyped-decorator]
 def find(of: Any, X: Any, n_rows: int, keys: Any) -> Any:
     scratch = np.zeros(columns.GROUP, np.float64), np.zeros(columns.GROUP, np.int32)
-    any_missing = columns.find_keys(of, X, 0, n_rows, scratch, keys)
+    any_missing = columns.find_keys(of, (0, len(of.feature)), X, 0, n_rows, scratch, keys)
     columns.copy_below(of, n_rows, keys)
     return any_missing
 

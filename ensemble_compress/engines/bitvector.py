@@ -173,7 +173,7 @@ def _find_ranks(
     """Write the ranks of the block of rows that begins at `first`; returns how many rows it has, and its lanes."""
     n_rows = min(BLOCK if stop - first > MOST_FEW else FEW, stop - first)
     n_lanes = FEW if n_rows <= FEW else BLOCK
-    find_keys(plan.columns, X, first, n_rows, scratch, ranks)
+    find_keys(plan.columns, (0, len(plan.columns.feature)), X, first, n_rows, scratch, ranks)
     copy_below(plan.columns, n_rows, ranks)
     return n_rows, n_lanes
 

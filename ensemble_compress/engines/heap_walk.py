@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ensemble_compress.engines import heap_steps, inlined, kernel, steps
 from ensemble_compress.engines.blocks import Arguments, on_block
-from ensemble_compress.engines.columns import GROUP, copy_below, find_keys_of_pair
+from ensemble_compress.engines.columns import GROUP, copy_below, find_keys
 from ensemble_compress.engines.heap_layout import BLOCK, NEVER, UPPER
 
 LANES = 8
@@ -143,8 +143,8 @@ def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scrat
     for begin in range(first, last, SEARCHED):
         for p in range(len(plan.columns.feature)):
             for i in range(begin, min(last, begin + SEARCHED), BLOCK):
-                of_pair, n = keys[(i - first) // BLOCK, 2 * p], min(BLOCK, last - i)
-                any_missing |= find_keys_of_pair(plan.columns, p, X, i, n, scratch, of_pair, 0)
+                of_block, n = keys[(i - first) // BLOCK], min(BLOCK, last - i)
+                any_missing |= find_keys(plan.columns, (p, p + 1), X, i, n, scratch, of_block)
     if not any_missing:
         # Then the two columns of a pair are one.
         return np.int64(NEVER ^ BLOCK)

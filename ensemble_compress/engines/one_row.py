@@ -122,7 +122,7 @@ def _add_rows(table: NDArray[np.int64], values: Any, X: NDArray[Any], out: NDArr
     scratch = numba.carray(float64_at(stack[2]), 1), numba.carray(int32_at(stack[3]), 1)
     for i in range(len(X)):
         used = mask ^ BLOCK
-        if find_keys(columns, X, i, 1, scratch, keys):
+        if find_keys(columns, (0, len(columns.feature)), X, i, 1, scratch, keys):
             copy_below(columns, 1, keys)
             used = mask
         total = out[i, 0]

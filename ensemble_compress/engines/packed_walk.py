@@ -103,8 +103,9 @@ def _find_keys_of_chunk(plan: Any, X: NDArray[Any], first: int, last: int, scrat
     """Write to `keys[b]` the keys of the b-th block of rows from `first` to `last`; returns the mask of columns to read."""
     any_missing = False
     for i in range(first, last, BLOCK):
+        of_block, n_rows = keys[(i - first) // BLOCK], min(BLOCK, last - i)
         any_missing |= find_keys(
-            plan.columns, X, i, min(BLOCK, last - i), scratch, keys[(i - first) // BLOCK]
+            plan.columns, (0, len(plan.columns.feature)), X, i, n_rows, scratch, of_block
         )
     if not any_missing:
         # Then the two columns of a pair are one.
