@@ -1,5 +1,8 @@
 """Settings of every test: Hypothesis draws the same examples each time and has no deadline, for kernels compile."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -8,3 +11,22 @@ settings.register_profile(
 # For the runs where Python or a bounds check stands in for compiled code.
 settings.register_profile("slow-engine", settings.get_profile("fixed"), max_examples=25)
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def options_that_ship() -> Iterator[tuple[str, ...]]:
+    """The compiler's options for shared libraries. Tests compile with `-O1`, in half the time, unless they want these."""
+    from ensemble_compress.writers import shared_library
+
+    ship = shared_library.OPTIONS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_library, "OPTIONS", ("-O1", *ship[1:]))
+        yield ship
+
+
+@pytest.fixture
+def as_it_ships(options_that_ship: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile shared libraries as users do."""
+    from ensemble_compress.writers import shared_library
+
+    monkeypatch.setattr(shared_library, "OPTIONS", options_that_ship)

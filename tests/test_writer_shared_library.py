@@ -58,6 +58,7 @@ def trained() -> tuple[Forest, np.ndarray]:
     return read(RandomForestRegressor(20, max_leaf_nodes=200, random_state=0).fit(X[:500], X[:500, 0])), X
 
 
+@pytest.mark.usefixtures("as_it_ships")
 def test_blocks_and_threads_change_no_bit(tmp_path: Path, trained: tuple[Forest, np.ndarray]) -> None:
     forest, X = trained
     library = SharedLibrary(write_shared_library(forest, tmp_path / "model.so"))
@@ -154,6 +155,7 @@ def test_without_a_compiler_the_cure_is_named(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("as_it_ships")
 def test_ziglang_builds_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
