@@ -180,8 +180,8 @@ OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "reading": reading_table,
     "fuzz": fuzz_table,
     "engines": inference_report.engines_table,
-    "arm": arm_table,
     "building": building_table,
+    "arm": arm_table,
 }
 """Those of the benchmarks' own page."""
 SOURCES = {"engines": "inference"}
