@@ -8,6 +8,7 @@
 from typing import Any, ClassVar, Literal, Protocol
 
 from ensemble_compress.algorithms.clip_leaves import ClipLeaves
+from ensemble_compress.algorithms.distill_forest import DistillForest
 from ensemble_compress.algorithms.drop_features import DropFeatures
 from ensemble_compress.algorithms.mix_precision import MixPrecision
 from ensemble_compress.algorithms.prune_certified import PruneCertified
@@ -39,6 +40,7 @@ class Algorithm(Protocol):
 
 ALGORITHMS: tuple[Any, ...] = (
     ClipLeaves,
+    DistillForest,
     DropFeatures,
     MixPrecision,
     PruneCertified,
@@ -59,6 +61,7 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "ClipLeaves",
+    "DistillForest",
     "DropFeatures",
     "MixPrecision",
     "PruneCertified",

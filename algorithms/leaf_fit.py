@@ -178,6 +178,7 @@ class LeafFit:
     weight: NDArray[np.float64]
     loss: int
     penalty: float
+    _table: NDArray[np.int32] | None = None
 
     @classmethod
     def of(cls, forest: Forest, data: Data, target: NDArray[np.float64], penalty: float) -> "LeafFit":
@@ -205,6 +206,20 @@ class LeafFit:
             target=np.ascontiguousarray(self.target[:, rows]),
             weight=self.weight[rows],
         )
+
+    def append(self, leaf: NDArray[np.int32], value: NDArray[np.float64], output: int) -> None:
+        """Add a tree: the leaf of each row, counted within the tree, its leaves' values, and the output that it adds to."""
+        n_trees, n_leaves = len(self.output), len(self.value)
+        if self._table is None or len(self._table) == n_trees:
+            # Room for twice as many: a table that grew by a tree at a time would be copied for each.
+            table = np.empty((max(8, 2 * n_trees), len(leaf)), np.int32)
+            table[:n_trees] = self.leaf
+            self._table = table
+        np.add(leaf, n_leaves, out=self._table[n_trees])
+        self.leaf = self._table[: n_trees + 1]
+        self.start = np.append(self.start, n_leaves + len(value)).astype(np.int32)
+        self.output = np.append(self.output, output).astype(np.int32)
+        self.value = np.concatenate([self.value, value[:, None]])
 
     def margin(self) -> NDArray[np.float64]:
         """The margins of all rows, shape (n_outputs, n_rows)."""

@@ -7,18 +7,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, taught, to_additive
+from ensemble_compress.algorithms.leaf_fit import LeafFit, to_additive
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
-from ensemble_compress.algorithms.transfer_rows import transfer_rows
+from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
 from ensemble_compress.forest import Forest
 
 LARGEST_TABLE = 150_000_000
 """Entries of the table of leaves, trees times rows; rows beyond it are left out while the structure is chosen."""
-
-ENOUGH_ROWS = 20_000
-"""No more rows than this are made up."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class PruneNodes:
             Numbers of leaves, falling; those that `forest` does not exceed are skipped.
         """
         additive = to_additive(forest)
-        data, target = self._with_transfer_rows(forest, additive, data)
+        data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
         if data.n_rows * forest.n_trees > LARGEST_TABLE:
             n_rows = max(1, LARGEST_TABLE // forest.n_trees)
             chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
@@ -126,21 +123,6 @@ class PruneNodes:
             if size < forest.n_leaves:
                 self._prune(pruning, size, data.n_rows)
                 yield pruning.current()
-
-    def _with_transfer_rows(
-        self, forest: Forest, additive: Forest, data: Data
-    ) -> tuple[Data, NDArray[np.float64]]:
-        """(the given rows and the synthetic ones, what to fit on them)."""
-        target = targets(additive, taught(forest, data), self.mix)
-        n_made = int(min(self.n_transfer * data.n_rows, max(0, ENOUGH_ROWS - data.n_rows)))
-        made = transfer_rows(data.X, n_made, self.random_state)
-        if not len(made):
-            return data, target
-        weight = (
-            None if data.weight is None else np.append(data.weight, np.full(len(made), data.weight.mean()))
-        )
-        answers = targets(additive, taught(forest, Data(made)), 1.0)
-        return Data(np.concatenate([data.X, made]), weight=weight), np.concatenate([target, answers], axis=1)
 
     def _prune(self, pruning: "_Pruning", size: int, n_rows: int) -> None:
         """Collapse and refit until no more than `size` leaves are left."""

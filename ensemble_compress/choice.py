@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 
-from ensemble_compress.paths import STEPS, Key
+from ensemble_compress.paths import RISING, STEPS, Key
 
 CAUTION = 1.0
 """Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
@@ -36,29 +37,49 @@ class Verdict:
 
 
 class Outlook:
-    """Which ways of making candidates have lost so much that a smaller one cannot be wanted any more.
+    """Which ways of making candidates need not be followed any further.
 
     Parameters
     ----------
     allowed : float, optional
-        Largest loss of score; None where a budget decides, for which every size may be wanted.
+        Largest loss of score; None where a budget decides, for which every size that fits may be wanted.
+    max_bytes : int, optional
+        The budget.
     """
 
-    def __init__(self, allowed: float | None) -> None:
-        self.allowed = allowed
-        self._least: dict[tuple[str, int], float] = {}
+    def __init__(self, allowed: float | None, max_bytes: int | None) -> None:
+        self.allowed, self.max_bytes = allowed, max_bytes
+        self._least: dict[str, dict[int, float]] = {}
+        self._most: dict[str, dict[int, float]] = {}
+        self._bytes: dict[str, dict[int, int]] = {}
 
-    def note(self, key: Key, drop: float, error: float) -> None:
-        """A candidate lost `drop`, give or take three times `error`."""
-        place = key.way, key.size
-        self._least[place] = min(self._least.get(place, np.inf), drop - 3 * _known(error))
+    def note(self, key: Key, drop: float, error: float, n_bytes: int) -> None:
+        """A candidate of so many bytes lost `drop`, give or take three times `error`."""
+        for known, value, better in (
+            (self._least, drop - 3 * _known(error), min),
+            (self._most, drop + 3 * _known(error), min),
+            (self._bytes, n_bytes, min),
+        ):
+            of_way: dict[int, Any] = known.setdefault(key.way, {})  # type: ignore[attr-defined]
+            of_way[key.size] = better(of_way.get(key.size, value), value)
 
-    def is_hopeless(self, way: str) -> bool:
-        """Whether the two smallest of the way are surely twice as far down as is allowed, however they are finished."""
-        sizes = sorted(size for name, size in self._least if name == way)[:2]
-        if self.allowed is None or len(sizes) < 2:
+    def is_over(self, way: str) -> bool:
+        """Whether no further size of the way can be wanted, however it is finished.
+
+        A way that falls is over where its last two sizes have surely lost twice what is allowed; one that rises, where
+        its last two have surely lost no more than is allowed, or do not fit the budget by half.
+        """
+        sizes = list(self._least.get(way, ()))[-2:]
+        if len(sizes) < 2:
             return False
-        return all(self._least[way, size] > 2 * self.allowed for size in sizes)
+        if way in RISING and self.max_bytes is not None:
+            if all(2 * self._bytes[way][size] > 3 * self.max_bytes for size in sizes):
+                return True
+        if self.allowed is None:
+            return False
+        if way in RISING:
+            return all(self._most[way][size] <= self.allowed for size in sizes)
+        return all(self._least[way][size] > 2 * self.allowed for size in sizes)
 
 
 def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:

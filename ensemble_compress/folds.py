@@ -33,6 +33,9 @@ FEWEST_ROWS = 20
 MANY_ROWS = 100
 """So many rows can be judged by, even if some of them are equal."""
 
+ENOUGH_TO_JUDGE = 5000
+"""With so many held-out rows the folds of the others need not judge as well."""
+
 HONEST_PENALTY, HONEST_SWEEPS = 30.0, 8
 """How leaves are refitted out of fold, to the labels alone, where the teacher cannot be trained again."""
 
@@ -105,8 +108,8 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     if task.data.y is None:
         return _agreement_rounds(task, held_out)
     if held_out is not None:
-        rounds = _held_out_round(task, held_out)
-        if not has_few_rows(held_out):
+        rounds = _held_out_rounds(task, held_out)
+        if len(rounds.rounds) > 1 or not has_few_rows(held_out):
             return rounds
         note = (
             f"{held_out.n_rows} held-out rows are too few to keep a tolerance by: nothing was given up for it"
@@ -241,24 +244,30 @@ def _answered(forest: Forest, data: Data) -> Data:
     return Data(data.X, y if y.ndim == 1 or y.shape[1] > 1 else y[:, 0], data.weight, given.values)
 
 
-def _held_out_round(task: Task, held_out: Data) -> Rounds:
-    """One round on rows that the teacher has not seen."""
+def _held_out_rounds(task: Task, held_out: Data) -> Rounds:
+    """A round on rows that the teacher has not seen, and one a clone where it can be trained again: more rows judge."""
     notes: tuple[str, ...] = ()
-    taught = None
+    crossed: Rounds | None = None
+    taught: NDArray[np.float64] | None = None
     if can_be_cloned(task):
         try:
-            folds = [rows for _, rows in _folds(task, N_FOLDS)]
-            taught = out_of_fold(task, train_without(task, folds), folds)
+            if held_out.n_rows >= ENOUGH_TO_JUDGE:
+                folds = [rows for _, rows in _folds(task, N_FOLDS)]
+                taught = out_of_fold(task, train_without(task, folds), folds)
+            else:
+                crossed = _clone_rounds(task)
+                taught = crossed.final.teacher
         except CloneError as failure:
             notes = (f"the teacher could not be trained again: {failure}",)
     if taught is None:
         taught = _cross_fitted(task, _Refit(task), np.arange(task.data.n_rows))
     fit = task.data.with_teacher(taught)
     reference = Answers.of(task.forest, held_out.X)
-    last = held_out.with_teacher(reference.values)
-    rounds = (Round(task.forest, fit, held_out, reference, np.arange(held_out.n_rows)),)
-    final = _joined(fit, last)
-    return Rounds(rounds, final, "held-out rows", notes)
+    held = Round(task.forest, fit, held_out, reference, np.arange(held_out.n_rows))
+    final = _joined(fit, held_out.with_teacher(reference.values))
+    if crossed is None:
+        return Rounds((held,), final, "held-out rows", notes)
+    return Rounds((held, *crossed.rounds), final, "held-out rows and cross-fitted clones", notes)
 
 
 def _joined(first: Data, second: Data) -> Data:

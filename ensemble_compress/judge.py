@@ -1,7 +1,6 @@
 """How a model is judged on rows that it was not fitted on: one score, and how certain a difference of scores is."""
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,36 +10,9 @@ from sklearn.metrics import check_scoring
 
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError, ParameterError
-from ensemble_compress.forest import Forest
+from ensemble_compress.row_scores import MEAN_SCORES, Answers
 
 N_RESAMPLES = 200
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What one model says about some rows.
-
-    Attributes
-    ----------
-    values : ndarray of shape (n_rows, n_classes) or (n_rows, n_outputs)
-        Probabilities of a classifier, values of a regression model.
-    codes : ndarray of shape (n_rows,), optional
-        Class codes of a classifier.
-    """
-
-    values: NDArray[np.float64]
-    codes: NDArray[np.intp] | None
-
-    @classmethod
-    def of(cls, forest: Forest, X: NDArray[Any]) -> "Answers":
-        """The answers of a forest."""
-        return cls.from_margin(forest, forest.margin(X))
-
-    @classmethod
-    def from_margin(cls, forest: Forest, margin: NDArray[Any]) -> "Answers":
-        """What the forest says where its margins are `margin`."""
-        codes = forest.decide(margin) if forest.is_classifier else None
-        return cls(forest.answers(margin), codes)
 
 
 class Judge:
@@ -58,18 +30,24 @@ class Judge:
         self.classes = classes
         default = "r2" if classes is None else "accuracy"
         self.name = scoring if isinstance(scoring, str) else _name_of(scoring) or default
-        self.is_default = scoring is None or scoring == default
+        self._mean = MEAN_SCORES.get(default if scoring is None else scoring if isinstance(scoring, str) else "")
         try:
-            self._scorer = None if self.is_default else check_scoring(_stand_in(classes, None), scoring)
+            self._scorer = None if scoring is None else check_scoring(_stand_in(classes, None), scoring)
         except (ValueError, TypeError) as error:
             raise ParameterError(
                 f"scoring is {scoring!r}; expected the name of a scikit-learn scorer or a callable ({error})"
             ) from error
 
+    @property
+    def tells_error(self) -> bool:
+        """Whether the error of a loss of score costs no more than the loss itself."""
+        return self._mean is not None
+
     def score(self, given: Answers, data: Data) -> float:
         """The score of `given` on the rows of `data`, which has labels."""
         if self._scorer is None:
-            return self._from_parts(self._parts(given, data), data)
+            assert self._mean is not None
+            return float(self._mean.weight(data) @ self._mean.parts(given, data))
         labels = data.y if self.classes is None else self.classes[data.y]
         weight = {} if data.weight is None else {"sample_weight": data.weight}
         try:
@@ -91,13 +69,19 @@ class Judge:
         """The standard error of `score(teacher) - score(student)` on the rows of `data`, the rows being paired."""
         if data.n_rows < 2:
             return float("inf")
-        if self._scorer is None:
-            difference = self._parts(teacher, data) - self._parts(student, data)
-            weight = _weight(data)
-            center = float(weight @ difference)
-            # One row more that the two disagree on: rows on which they all agree prove little where there are few.
-            unseen = weight.max() ** 2
-            return float(np.sqrt(np.square(weight) @ np.square(difference - center) + unseen))
+        if self._mean is None:
+            return self._resampled_error(teacher, student, data)
+        weight = self._mean.weight(data)
+        of_teacher, of_student = self._mean.parts(teacher, data), self._mean.parts(student, data)
+        difference = of_teacher - of_student
+        center = float(weight @ difference) / float(weight.sum())
+        # One row more that the two disagree on: rows on which they all agree prove little where there are few.
+        unseen = weight.max() ** 2 * self._mean.unit(data) ** 2
+        slope = self._mean.slope(float(weight @ of_teacher), float(weight @ of_student))
+        return slope * float(np.sqrt(np.square(weight) @ np.square(difference - center) + unseen))
+
+    def _resampled_error(self, teacher: Answers, student: Answers, data: Data) -> float:
+        """The same for a scorer of which nothing is known, by the bootstrap."""
         generator = np.random.default_rng(0)
         drops = []
         for _ in range(N_RESAMPLES):
@@ -110,33 +94,12 @@ class Judge:
                 continue
         return float(np.std(drops)) if len(drops) > 1 else float("inf")
 
-    def _parts(self, given: Answers, data: Data) -> NDArray[np.float64]:
-        """The default score as a weighted mean of one number a row."""
-        y: Any = data.y
-        if self.classes is not None:
-            return np.asarray(given.codes == y, np.float64)
-        y = y.reshape(len(y), -1)
-        weight = _weight(data)
-        spread = weight @ np.square(y - weight @ y)
-        error = np.square(y - given.values)
-        # A constant target: as in scikit-learn, 1 where it is met and 0 where it isn't.
-        parts = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), error == 0)
-        return np.asarray(parts.mean(axis=1))
-
-    def _from_parts(self, parts: NDArray[np.float64], data: Data) -> float:
-        return float(_weight(data) @ parts)
-
 
 def _name_of(scoring: Any) -> str | None:
     """The name of a scorer, or of the metric that `make_scorer` made one from."""
     return getattr(scoring, "__name__", None) or getattr(
         getattr(scoring, "_score_func", None), "__name__", None
     )
-
-
-def _weight(data: Data) -> NDArray[np.float64]:
-    weight = np.ones(data.n_rows) if data.weight is None else data.weight
-    return np.asarray(weight / weight.sum())
 
 
 def _take(given: Answers, rows: NDArray[np.intp]) -> Answers:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemble_compress.algorithms import (
+    DistillForest,
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
     ShareThresholds,
     Simplify,
 )
-from ensemble_compress.algorithms.prune_nodes import ENOUGH_ROWS
+from ensemble_compress.algorithms.lessons import ENOUGH_ROWS
 from ensemble_compress.algorithms.prune_trees import keep_trees
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
@@ -31,6 +32,9 @@ LARGEST_WORK = 15_000_000
 
 LARGEST_REFIT = 30_000
 """Leaves of the largest forest on the path of pruned nodes; there are fewer trees to choose among above it."""
+
+LARGEST_GROWN = 8192
+"""Leaves of the largest student that is grown; twice as many where there are several outputs."""
 
 AVERAGED_TREES = 100
 """As many trees of an average are taken to begin with; more cost in proportion."""
@@ -46,6 +50,10 @@ Stage = tuple[Any, "Made"]
 STEPS = "steps"
 """The way of a list of steps; its size is the number of steps that are not taken."""
 
+
+GROWN = "grown"
+RISING = (GROWN,)
+"""The ways whose sizes rise; those of the others fall."""
 
 WHOLE, PLAIN, SHARED = "whole", "as it is", "thresholds shared"
 
@@ -105,7 +113,7 @@ def sizes_below(largest: int, smallest: int) -> list[int]:
 def auto_path(
     teacher: Forest, data: Data, random_state: int = 0, stop: Stop = lambda way: False
 ) -> Iterator[Candidate]:
-    """Yield the candidates that `steps="auto"` chooses among, large to small within each way of making them.
+    """Yield the candidates that `steps="auto"` chooses among, size after size of each way of making them.
 
     Parameters
     ----------
@@ -116,7 +124,7 @@ def auto_path(
     random_state : int
         Seed of the synthetic rows.
     stop : callable
-        Told the way ("trees", "rounds", "nodes") before each next size of it; where it says True the way ends.
+        Told the way ("trees", "rounds", "nodes", "grown") before each next size of it; where it says True the way ends.
     """
     simplified = Made(Simplify(), lambda: teacher, data)
     simple = simplified()
@@ -128,6 +136,19 @@ def auto_path(
     else:
         yield from _round_path(teacher, data, stop)
     yield from _node_path(simple, data, random_state, stop)
+    yield from _grown_path(simple, data, random_state, stop)
+
+
+def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
+    """Larger and larger students of their own."""
+    most = LARGEST_GROWN if simple.n_outputs == 1 else 2 * LARGEST_GROWN
+    sizes = sizes_below(min(simple.n_leaves - 1, most), 2)[::-1]
+    student = DistillForest(random_state=random_state)
+    for size, (grown, seconds) in zip(sizes, _timed(student.path(simple, data, sizes)), strict=False):
+        stages: list[Stage] = [(replace(student, max_leaves=size), Made.already(grown, seconds))]
+        yield from _finished(GROWN, size, stages, data)
+        if stop(GROWN):
+            return
 
 
 def _tree_path(simple: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
@@ -241,7 +262,7 @@ def stage_key(key: Key, n_left: int) -> Key:
 
 def keeps_no_leaves(key: Key) -> bool:
     """Whether a candidate's leaves are fitted anew or its loss does not depend on them: then the teacher's own are not judged."""
-    return key.way in ("nodes", STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
+    return key.way in ("nodes", GROWN, STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
 
 
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +22,12 @@ from ensemble_compress.choice import Outlook, Verdict, choose, smoothed
 from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
+from ensemble_compress.expected_loss import MOST_ROWS, SCORES, expected_drop
 from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, split_off
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
-from ensemble_compress.paths import SHARED, Candidate, Key, Made, Stop, auto_path, list_path, stage_key
+from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path, stage_key
 from ensemble_compress.report import PathPoint, Step, make_report
 
 DEFAULT_TOLERANCE = 0.005
@@ -205,13 +206,13 @@ class Run:
 
     def _final_candidates(self, data: Data, judged: set[Key]) -> dict[Key, Candidate]:
         """The candidates made from all rows, of those keys that were judged."""
-        smallest: dict[str, int] = {}
+        wanted: dict[str, set[Key]] = {}
         for key in judged:
-            smallest[key.way] = min(key.size, smallest.get(key.way, key.size))
+            wanted.setdefault(key.way, set()).add(key)
         candidates: dict[Key, Candidate] = {}
 
         def stop(way: str) -> bool:
-            return way not in smallest or Key(way, smallest[way], SHARED) in candidates
+            return wanted.get(way, set()) <= candidates.keys()
 
         for candidate in self._path(self.teacher, data, stop):
             if candidate.key in judged:
@@ -256,34 +257,51 @@ class Run:
         """What one round says of each candidate: the loss of score, the score, the loss's standard error, the answers."""
         judged = {}
         reference = self.judge.score(one.reference, one.judge)
-        outlook = Outlook(self._allowed(reference) if self.options.max_bytes is None else None)
-        for candidate in self._path(one.teacher, one.fit, outlook.is_hopeless):
-            answers = Answers.of(candidate.build(), one.judge.X)
+        budget = self.options.max_bytes
+        outlook = Outlook(self._allowed(reference) if budget is None else None, budget)
+        for candidate in self._path(one.teacher, one.fit, outlook.is_over):
+            forest = candidate.build()
+            answers = Answers.of(forest, one.judge.X)
             score = self.judge.score(answers, one.judge)
             error = self._error(one, answers)
-            outlook.note(candidate.key, reference - score, error)
+            n_bytes = 0 if budget is None else sizes.c_bytes(forest)
+            outlook.note(candidate.key, reference - score, error, n_bytes)
             judged[candidate.key] = (reference - score, score, error, _compact(answers))
         return judged
 
     def _error(self, one: Round, answers: Answers) -> float:
-        if self.options.confidence is None and not self.judge.is_default:
+        if self.options.confidence is None and not self.judge.tells_error:
             return float("nan")
         return self.judge.drop_error(one.reference, answers, one.judge)
 
     def _verdicts(self, judged: dict[Key, _Judged], rounds: Rounds) -> dict[Key, Verdict]:
         share = np.array([one.judge.n_rows for one in rounds.rounds], float)
         share /= share.sum()
-        verdicts = smoothed(
-            {
-                key: Verdict(
-                    float(share @ record.drops),
-                    float(share @ record.scores),
-                    float(np.sqrt(np.square(share) @ np.square(record.errors))),
-                )
-                for key, record in judged.items()
-            }
-        )
-        return verdicts | {LOSSLESS: Verdict(0.0, self._reference_score(rounds), 0.0, 0.0)}
+        expect = self._expectation(rounds)
+        found = {}
+        for key, record in judged.items():
+            drop, error = float(share @ record.drops), float(np.sqrt(np.square(share) @ np.square(record.errors)))
+            if expect is not None:
+                drop, error = expect(record.answers)
+            found[key] = Verdict(drop, float(share @ record.scores), error)
+        return smoothed(found) | {LOSSLESS: Verdict(0.0, self._reference_score(rounds), 0.0, 0.0)}
+
+    def _expectation(self, rounds: Rounds) -> Callable[[Sequence[Answers]], tuple[float, float]] | None:
+        """What tells a student's expected loss from its answers in all rounds; None where labels have to.
+
+        A promise of probability rests on labels alone, and answers of the teacher as labels leave nothing to chance.
+        """
+        if self.options.confidence is not None or self.judge.name not in SCORES or self.options._y is None:
+            return None
+        every = np.concatenate([one.judge.y for one in rounds.rounds])
+        rows = np.arange(0, len(every), max(1, -(-len(every) // MOST_ROWS)))
+        weight = np.concatenate([np.ones(one.judge.n_rows) if one.judge.weight is None else one.judge.weight for one in rounds.rounds])[rows]
+        teacher = joined([one.reference for one in rounds.rounds], rows)
+
+        def expect(answers: Sequence[Answers]) -> tuple[float, float]:
+            return expected_drop(self.judge.name, teacher, joined(answers, rows), every[rows], weight / weight.sum())
+
+        return expect
 
     def _reference_score(self, rounds: Rounds) -> float:
         scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
@@ -371,7 +389,14 @@ class Run:
 
 
 def _compact(answers: Answers) -> Answers:
-    return Answers(answers.values.astype(np.float32), None)
+    codes = None if answers.codes is None else answers.codes.astype(np.int32)
+    return Answers(answers.values.astype(np.float32), codes)
+
+
+def joined(answers: Sequence[Answers], rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(values, class codes) of some rows of a classifier's answers, round after round."""
+    codes: Any = [part.codes for part in answers]
+    return np.concatenate([part.values for part in answers])[rows], np.concatenate(codes)[rows]
 
 
 def _parameters(algorithm: Any) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
+from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.algorithms import PruneNodes, prune_nodes
 from ensemble_compress.algorithms.leaf_fit import targets, to_additive
 from ensemble_compress.data import Data
@@ -156,7 +157,7 @@ def test_made_up_rows_are_taught_and_weigh_as_much_as_given_ones_on_average() ->
     forest, data = zoo.forest("boosting binary"), data_of("boosting binary")
     data = replace(data, weight=np.linspace(0, 4, data.n_rows))
     additive = to_additive(forest)
-    both, target = PruneNodes(n_transfer=2, mix=0)._with_transfer_rows(forest, additive, data)
+    both, target = lessons(forest, additive, data, mix=0, n_transfer=2, random_state=0)
     n = data.n_rows
     assert both.n_rows == 3 * n
     assert_array_equal(data.X, both.X[:n])

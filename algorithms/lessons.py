@@ -1,0 +1,40 @@
+"""What a student is taught: the given rows and synthetic ones beside them, and what to answer on each."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.algorithms.leaf_fit import targets, taught
+from ensemble_compress.algorithms.transfer_rows import transfer_rows
+from ensemble_compress.data import Data
+from ensemble_compress.forest import Forest
+
+ENOUGH_ROWS = 20_000
+"""No more rows than this are made up."""
+
+
+def lessons(
+    forest: Forest, additive: Forest, data: Data, mix: float, n_transfer: float, random_state: int
+) -> tuple[Data, NDArray[np.float64]]:
+    """(the given rows and the synthetic ones, what to fit on them, shape (n_outputs, n_rows)).
+
+    Parameters
+    ----------
+    forest, additive : Forest
+        The teacher, and its additive form, whose outputs the targets are.
+    data : Data
+        The given rows.
+    mix : float
+        What is fitted on given rows: 0 the labels, 1 the teacher's answers, between them a mixture.
+    n_transfer : float
+        Synthetic rows, which the teacher labels, for each given one; none beyond `ENOUGH_ROWS`.
+    random_state : int
+        Seed of the synthetic rows.
+    """
+    target = targets(additive, taught(forest, data), mix)
+    n_made = int(min(n_transfer * data.n_rows, max(0, ENOUGH_ROWS - data.n_rows)))
+    made = transfer_rows(data.X, n_made, random_state)
+    if not len(made):
+        return data, target
+    weight = None if data.weight is None else np.append(data.weight, np.full(len(made), data.weight.mean()))
+    answers = targets(additive, taught(forest, Data(made)), 1.0)
+    return Data(np.concatenate([data.X, made]), weight=weight), np.concatenate([target, answers], axis=1)
