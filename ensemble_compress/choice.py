@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from ensemble_compress.paths import RISING, STEPS, Key
 
-CAUTION = 1.0
+CAUTION = 0.5
 """Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
 
 

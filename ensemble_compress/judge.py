@@ -30,9 +30,13 @@ class Judge:
         self.classes = classes
         default = "r2" if classes is None else "accuracy"
         self.name = scoring if isinstance(scoring, str) else _name_of(scoring) or default
-        self._mean = MEAN_SCORES.get(default if scoring is None else scoring if isinstance(scoring, str) else "")
+        known = MEAN_SCORES.get(default if scoring is None else scoring if isinstance(scoring, str) else "")
+        self._mean = known if known is not None and known.is_of_classes == (classes is not None) else None
+        self._scorer = None if self._mean and self._mean.is_the_score else self._find_scorer(scoring)
+
+    def _find_scorer(self, scoring: Any) -> Any:
         try:
-            self._scorer = None if scoring is None else check_scoring(_stand_in(classes, None), scoring)
+            return check_scoring(_stand_in(self.classes, None), scoring)
         except (ValueError, TypeError) as error:
             raise ParameterError(
                 f"scoring is {scoring!r}; expected the name of a scikit-learn scorer or a callable ({error})"
@@ -77,8 +81,9 @@ class Judge:
         center = float(weight @ difference) / float(weight.sum())
         # One row more that the two disagree on: rows on which they all agree prove little where there are few.
         unseen = weight.max() ** 2 * self._mean.unit(data) ** 2
-        slope = self._mean.slope(float(weight @ of_teacher), float(weight @ of_student))
-        return slope * float(np.sqrt(np.square(weight) @ np.square(difference - center) + unseen))
+        slope = self._mean.slope
+        factor = 1.0 if slope is None else slope(float(weight @ of_teacher), float(weight @ of_student))
+        return factor * float(np.sqrt(np.square(weight) @ np.square(difference - center) + unseen))
 
     def _resampled_error(self, teacher: Answers, student: Answers, data: Data) -> float:
         """The same for a scorer of which nothing is known, by the bootstrap."""

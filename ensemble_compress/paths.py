@@ -33,6 +33,9 @@ LARGEST_WORK = 15_000_000
 LARGEST_REFIT = 30_000
 """Leaves of the largest forest on the path of pruned nodes; there are fewer trees to choose among above it."""
 
+LARGEST_PRUNED = 1000
+"""Leaves of the largest teacher whose own nodes are pruned: from a larger one a student is grown, which is better and faster."""
+
 LARGEST_GROWN = 8192
 """Leaves of the largest student that is grown; twice as many where there are several outputs."""
 
@@ -135,7 +138,8 @@ def auto_path(
         yield from _tree_path(simple, data, stop)
     else:
         yield from _round_path(teacher, data, stop)
-    yield from _node_path(simple, data, random_state, stop)
+    if simple.n_leaves <= LARGEST_PRUNED:
+        yield from _node_path(simple, data, random_state, stop)
     yield from _grown_path(simple, data, random_state, stop)
 
 

@@ -93,10 +93,6 @@ def _nothing(data: Data) -> float:
     return 0.0
 
 
-def _straight(of_teacher: float, of_student: float) -> float:
-    return 1.0
-
-
 def _of_root(of_teacher: float, of_student: float) -> float:
     """A difference of two roots is that of the squares divided by the sum of the roots."""
     total = np.sqrt(-of_teacher) + np.sqrt(-of_student)
@@ -115,19 +111,27 @@ class MeanScore:
         The weight of each row.
     unit : callable
         How far the parts of two models differ on a row on which they disagree; 0 where that is no fixed number.
-    slope : callable
-        What a difference of two means is multiplied by to be one of scores.
+    slope : callable, optional
+        What a difference of two means is multiplied by to be one of scores; None where the mean is the score.
+    is_of_classes : bool
+        Whether it judges classifiers.
     """
 
     parts: Callable[[Answers, Data], NDArray[np.float64]]
     weight: Callable[[Data], NDArray[np.float64]] = even
     unit: Callable[[Data], float] = _nothing
-    slope: Callable[[float, float], float] = _straight
+    slope: Callable[[float, float], float] | None = None
+    is_of_classes: bool = False
+
+    @property
+    def is_the_score(self) -> bool:
+        """Whether the mean itself is the score."""
+        return self.slope is None
 
 
 MEAN_SCORES: dict[Any, MeanScore] = {
-    "accuracy": MeanScore(hits, unit=_one),
-    "balanced_accuracy": MeanScore(hits, by_class, _one),
+    "accuracy": MeanScore(hits, unit=_one, is_of_classes=True),
+    "balanced_accuracy": MeanScore(hits, by_class, _one, is_of_classes=True),
     "r2": MeanScore(explained, unit=_one),
     "neg_mean_squared_error": MeanScore(squares),
     "neg_mean_absolute_error": MeanScore(distances),

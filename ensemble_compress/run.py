@@ -258,14 +258,15 @@ class Run:
         judged = {}
         reference = self.judge.score(one.reference, one.judge)
         budget = self.options.max_bytes
+        expect = self._expectation([one])
         outlook = Outlook(self._allowed(reference) if budget is None else None, budget)
         for candidate in self._path(one.teacher, one.fit, outlook.is_over):
             forest = candidate.build()
             answers = Answers.of(forest, one.judge.X)
             score = self.judge.score(answers, one.judge)
             error = self._error(one, answers)
-            n_bytes = 0 if budget is None else sizes.c_bytes(forest)
-            outlook.note(candidate.key, reference - score, error, n_bytes)
+            likely = (reference - score, error) if expect is None else expect([answers])
+            outlook.note(candidate.key, *likely, 0 if budget is None else sizes.c_bytes(forest))
             judged[candidate.key] = (reference - score, score, error, _compact(answers))
         return judged
 
@@ -277,7 +278,7 @@ class Run:
     def _verdicts(self, judged: dict[Key, _Judged], rounds: Rounds) -> dict[Key, Verdict]:
         share = np.array([one.judge.n_rows for one in rounds.rounds], float)
         share /= share.sum()
-        expect = self._expectation(rounds)
+        expect = self._expectation(rounds.rounds)
         found = {}
         for key, record in judged.items():
             drop, error = float(share @ record.drops), float(np.sqrt(np.square(share) @ np.square(record.errors)))
@@ -286,17 +287,17 @@ class Run:
             found[key] = Verdict(drop, float(share @ record.scores), error)
         return smoothed(found) | {LOSSLESS: Verdict(0.0, self._reference_score(rounds), 0.0, 0.0)}
 
-    def _expectation(self, rounds: Rounds) -> Callable[[Sequence[Answers]], tuple[float, float]] | None:
+    def _expectation(self, rounds: Sequence[Round]) -> Callable[[Sequence[Answers]], tuple[float, float]] | None:
         """What tells a student's expected loss from its answers in all rounds; None where labels have to.
 
         A promise of probability rests on labels alone, and answers of the teacher as labels leave nothing to chance.
         """
         if self.options.confidence is not None or self.judge.name not in SCORES or self.options._y is None:
             return None
-        every = np.concatenate([one.judge.y for one in rounds.rounds])
+        every = np.concatenate([one.judge.y for one in rounds])
         rows = np.arange(0, len(every), max(1, -(-len(every) // MOST_ROWS)))
-        weight = np.concatenate([np.ones(one.judge.n_rows) if one.judge.weight is None else one.judge.weight for one in rounds.rounds])[rows]
-        teacher = joined([one.reference for one in rounds.rounds], rows)
+        weight = np.concatenate([np.ones(one.judge.n_rows) if one.judge.weight is None else one.judge.weight for one in rounds])[rows]
+        teacher = joined([one.reference for one in rounds], rows)
 
         def expect(answers: Sequence[Answers]) -> tuple[float, float]:
             return expected_drop(self.judge.name, teacher, joined(answers, rows), every[rows], weight / weight.sum())
