@@ -149,20 +149,35 @@ def _first_best(score: NDArray[np.float64], left: NDArray[np.bool_], scale: floa
 
 def _by_error(members: Members) -> Order:
     left, order = np.ones(members.n_members, bool), []
-    sums, margin = np.zeros((members.n_rows, members.forest.n_outputs)), np.empty(members.forest.n_outputs)
-    errors, n_trees = np.empty(members.n_members), 0
+    sums, errors = np.zeros((members.n_rows, members.forest.n_outputs)), np.empty(members.n_members)
+    room, n_trees = np.empty_like(sums), 0
+    wanted = members.codes, members.weight
     # A lone margin decides for the second class from here on, or above it; a model of one class never does.
     least = np.nextafter(0.0, 1.0) if members.forest.tie_class == 0 else 0.0
     least = least if members.n_classes > 1 else np.inf
     while left.any():
         bias = members.bias_of(n_trees + members.sizes)
-        _sum_errors(
-            members.leaves, left, sums, bias, (members.codes, members.weight), least, (margin, errors)
-        )
+        # Rows on which no single member changes the decision are as wrong with each: most of them, soon.
+        is_open = np.flatnonzero(_leads(sums) <= _reach(members, bias))
+        _sum_errors(members.leaves, left, is_open, sums, bias, wanted, least, room, errors)
         order.append(_first_best(-errors, left, members.total))
         n_trees += int(members.sizes[order[-1]])
         sums += members.adds(order[-1])
     return np.array(order, np.intp)
+
+
+def _leads(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the largest margin of a row is ahead of the next; of a lone margin, how far it is from zero."""
+    if sums.shape[1] == 1:
+        return np.asarray(np.abs(sums[:, 0]))
+    top = np.partition(sums, -2, axis=1)
+    return np.asarray(top[:, -1] - top[:, -2])
+
+
+def _reach(members: Members, bias: NDArray[np.float64]) -> float:
+    """More than any single member and its share of the bias can change a lead by."""
+    largest = [np.abs(part).max(initial=0.0) for part in (members.leaves.values, bias)]
+    return float(2.01 * (members.sizes.max() * largest[0] + largest[1]))
 
 
 def _by_squared_error(members: Members) -> Order:
@@ -233,38 +248,44 @@ def _answers(members: Members, rows: slice) -> NDArray[np.float64]:
 def _sum_errors(
     leaves: Leaves,
     left: NDArray[np.bool_],
+    rows: NDArray[np.intp],
     sums: NDArray[np.float64],
     bias: NDArray[np.float64],
     wanted: tuple[NDArray[np.int64], NDArray[np.float64]],
     least: float,
-    room: tuple[NDArray[np.float64], NDArray[np.float64]],
+    margin: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> None:
-    """The weight of the rows that each member left, added to the sums so far, leaves wrong; `wanted` is (codes, weight)."""
+    """The weight of those rows that each member left, added to the sums so far, leaves wrong; `margin` is room for as many."""
     codes, weight = wanted
-    margin, out = room
-    n_outputs, is_wide = sums.shape[1], leaves.values.shape[1] == sums.shape[1]
+    leaf, values = leaves.leaf, leaves.values
+    n_outputs, is_wide = sums.shape[1], values.shape[1] == sums.shape[1]
     for m in range(len(out)):
         out[m] = 0.0
         if not left[m]:
             continue
-        for i in range(len(codes)):
+        for r in range(len(rows)):
             for k in range(n_outputs):
-                margin[k] = sums[i, k] + bias[m, k]
-            for t in range(leaves.start[m], leaves.start[m + 1]):
-                j = leaves.leaf[t, i]
-                if is_wide:
+                margin[r, k] = sums[rows[r], k] + bias[m, k]
+        for t in range(leaves.start[m], leaves.start[m + 1]):
+            if is_wide:
+                for r in range(len(rows)):
+                    j = leaf[t, rows[r]]
                     for k in range(n_outputs):
-                        margin[k] += leaves.values[j, k]
-                else:
-                    margin[leaves.output[t]] += leaves.values[j, 0]
-            best = 0
+                        margin[r, k] += values[j, k]
+            else:
+                k = leaves.output[t]
+                for r in range(len(rows)):
+                    margin[r, k] += values[leaf[t, rows[r]], 0]
+        total = 0.0
+        for r in range(len(rows)):
+            best = 1 if n_outputs == 1 and margin[r, 0] >= least else 0
             for k in range(1, n_outputs):
-                if margin[k] > margin[best]:
+                if margin[r, k] > margin[r, best]:
                     best = k
-            if n_outputs == 1 and margin[0] >= least:
-                best = 1
-            if best != codes[i]:
-                out[m] += weight[i]
+            if best != codes[rows[r]]:
+                total += weight[rows[r]]
+        out[m] = total
 
 
 @kernel
