@@ -30,12 +30,9 @@ def by_complementarity(members: Members) -> Order:
     """Each next member is right on the most rows on which the sum so far is wrong. O(n_members**2 * n_rows)."""
     right = np.empty(members.n_members)
     wrong = members.weight
-    left, order, sums = (
-        np.ones(members.n_members, bool),
-        [],
-        np.zeros((members.n_rows, members.forest.n_outputs)),
-    )
-    n_trees = 0
+    sums, n_trees = np.zeros((members.n_rows, members.forest.n_outputs)), 0
+    order: list[int] = []
+    left = np.ones(members.n_members, bool)
     while left.any():
         _sum_where_equal(members.votes, members.codes, wrong, right)
         order.append(_first_best(right, left, members.total))
@@ -185,7 +182,7 @@ def _by_squared_error(members: Members) -> Order:
     sums, n_trees = np.zeros((members.n_rows, members.forest.n_outputs)), 0
     while left.any():
         loss = np.full(members.n_members, np.inf)
-        for m in np.flatnonzero(left):
+        for m in np.flatnonzero(left).tolist():
             loss[m] = _squared_error(members, sums + members.adds(m), n_trees + int(members.sizes[m]))
         order.append(_first_best(-loss, left, float(np.min(loss))))
         n_trees += int(members.sizes[order[-1]])
@@ -202,7 +199,7 @@ def _squared_error(members: Members, sums: NDArray[np.float64], n_trees: int) ->
 
 
 def _is_right(members: Members) -> NDArray[np.int16]:
-    return (members.votes == members.codes).astype(np.int16)
+    return np.asarray(members.votes == members.codes, np.int16)
 
 
 def _agreements(votes: NDArray[np.int16], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -200,8 +200,9 @@ def _codes(forest: Forest, wanted: NDArray[np.float64], y: NDArray[Any] | None) 
     if forest.classes is None:
         return np.zeros(n_rows, np.int64)
     shares = np.vstack([1 - wanted, wanted]) if len(forest.classes) == 2 and len(wanted) == 1 else wanted
-    codes = shares.argmax(axis=0)
+    codes = np.asarray(shares.argmax(axis=0), np.int64)
     if y is None:
         return codes
     labels = np.asarray(y).astype(np.int64)
-    return np.where(shares[labels, np.arange(n_rows)] >= shares.max(axis=0) - ROUNDING, labels, codes)
+    is_largest = shares[labels, np.arange(n_rows)] >= shares.max(axis=0) - ROUNDING
+    return np.asarray(np.where(is_largest, labels, codes))
