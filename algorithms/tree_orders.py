@@ -28,8 +28,7 @@ def by_reduced_error(members: Members) -> Order:
 
 def by_complementarity(members: Members) -> Order:
     """Each next member is right on the most rows on which the sum so far is wrong. O(n_members**2 * n_rows)."""
-    right = np.empty(members.n_members)
-    wrong = members.weight
+    right, wrong = np.empty(members.n_members), members.weight
     sums, n_trees = np.zeros((members.n_rows, members.forest.n_outputs)), 0
     order: list[int] = []
     left = np.ones(members.n_members, bool)
@@ -51,7 +50,7 @@ def by_margin_distance(members: Members) -> Order:
     """
     right = _is_right(members)
     together = 2 * _agreements(right, members.weight) - members.total
-    signature = 2 * (right @ members.weight) - members.total
+    signature = 2 * _weight_of(members, members.codes) - members.total
     gain, left, order = MARGIN_WANTED * signature, np.ones(members.n_members, bool), []
     while left.any():
         order.append(_first_best(gain, left, members.total))
@@ -63,7 +62,7 @@ def by_kappa(members: Members) -> Order:
     """The pairs of members by rising agreement beyond chance, those first that agree least. O(n_members**2 * n_rows)."""
     votes, n = members.votes, members.n_members
     agreed = _agreements(votes, members.weight) / members.total
-    of_class = np.stack([(votes == k) @ members.weight for k in range(members.n_classes)]) / members.total
+    of_class = np.stack([_weight_of(members, k) for k in range(members.n_classes)]) / members.total
     by_chance = of_class.T @ of_class
     # Two members that know but one class, the same: their agreement is whole.
     is_sure = by_chance >= 1 - ROUNDING
@@ -79,7 +78,8 @@ def by_mutual_information(members: Members) -> Order:
     """Each next member tells most of the class, less what it tells of those chosen on average. O(n_members**2 * n_rows)."""
     n, n_classes = members.n_members, max(members.n_classes, 1)
     table, known = np.empty((n_classes, n_classes)), np.empty(n)
-    left, order, shared = np.ones(n, bool), [], np.zeros(n)
+    order: list[int] = []
+    left, shared = np.ones(n, bool), np.zeros(n)
     _sum_information(members.votes, members.codes.astype(np.int16), members.weight, table, known)
     relevance = known.copy()
     while left.any():
@@ -202,6 +202,13 @@ def _is_right(members: Members) -> NDArray[np.int16]:
     return np.asarray(members.votes == members.codes, np.int16)
 
 
+def _weight_of(members: Members, codes: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """The weight of the rows on which each member votes for these classes, shape (n_members,)."""
+    out = np.empty(members.n_members)
+    _sum_where_equal(members.votes, np.full(members.n_rows, codes), members.weight, out)
+    return out
+
+
 def _agreements(votes: NDArray[np.int16], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """The weight of the rows on which two members say the same, for all pairs, shape (n_members, n_members)."""
     out = np.full((len(votes), len(votes)), weight.sum())
@@ -212,7 +219,7 @@ def _agreements(votes: NDArray[np.int16], weight: NDArray[np.float64]) -> NDArra
 def _errors_apart(members: Members) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(the share of rows on which not both of two members are wrong, the share on which each is right)."""
     right = _is_right(members)
-    accuracy = (right @ members.weight) / members.total
+    accuracy = _weight_of(members, members.codes) / members.total
     # Rows on which both are right or both wrong, less those on which both are right.
     both_wrong = (_agreements(right, members.weight) / members.total + 1 - accuracy[:, None] - accuracy) / 2
     return 1 - both_wrong, accuracy
