@@ -282,6 +282,31 @@ def test_the_least_kappa_of_all_pairs_comes_first() -> None:
     assert order_of("kappa", HALVES, RIGHT) == [0, 2, 3, 1]
 
 
+def test_two_that_know_but_one_class_agree_wholly() -> None:
+    # Trees 0 and 1 always say class 1: kappa, 0 / 0, is 1; each agrees with tree 2 no more than by chance.
+    assert order_of("kappa", [[1, 1, 1], [1, 1, 1], [0, 1, 1]], [1, 1, 1]) == [0, 2, 1]
+
+
+@pytest.mark.parametrize(("tie_class", "expected"), [(0, [0, 3, 1, 2]), (1, [0, 2, 1, 3])])
+def test_a_lone_margin_of_zero_is_of_the_tie_class(tie_class: int, expected: list[int]) -> None:
+    # Of class 1, a tie of trees 0 and 2 has all rows right.
+    forest, X = voters(HALVES)
+    lone = replace(forest, values=np.array([[-1.0], [1.0]]), tree_output=np.zeros(4, int), bias=np.zeros(1))
+    order = PruneTrees(method="reduced_error", mix=0).order(
+        replace(lone, tie_class=tie_class), Data(X, np.array(RIGHT))
+    )
+    assert order.tolist() == expected
+
+
+def test_a_tree_of_an_average_votes_with_its_share_of_the_bias() -> None:
+    forest, X = voters([[0, 1, 0], [1, 1, 0]])
+    lone = replace(
+        forest, values=np.array([[0.9], [0.2]]), tree_output=np.zeros(2, int), bias=np.full(1, -1.0)
+    )
+    # 0.9 - 1 / 2 is class 1, 0.2 - 1 / 2 is class 0.
+    assert Members.of(lone, Data(X, np.array([0, 0, 1])), 0).votes.tolist() == [[1, 0, 1], [0, 0, 1]]
+
+
 def test_a_copy_adds_no_information() -> None:
     votes, y = [[0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]], [0, 0, 1, 2]
     # Tree 0 tells log 2 of the class; its copy then log 2 - log 2 = 0; tree 2 log(2) / 2 - 0.
