@@ -298,6 +298,27 @@ def test_a_lone_margin_of_zero_is_of_the_tie_class(tie_class: int, expected: lis
     assert order.tolist() == expected
 
 
+def test_a_tree_of_adaboost_votes_for_the_class_of_its_leaf() -> None:
+    forest, X = voters([[2, 2, 2], [0, 1, 2]], 3)
+    for divisor in (0.5, 2.0):
+        adaboost = replace(forest, link="samme", divisor=divisor)
+        assert Members.of(adaboost, Data(X, np.array([0, 1, 2])), 0).votes.tolist() == [[2, 2, 2], [0, 1, 2]]
+
+
+def test_some_trees_of_an_average_keep_their_share_of_the_bias() -> None:
+    forest, X = voters(HALVES)
+    # Of k trees more than three quarters must say 1: tree 0, then 3, with which rows 0 to 3 are right.
+    lone = replace(
+        forest, values=np.array([[-1.0], [1.0]]), tree_output=np.zeros(4, int), bias=np.full(1, -2.0)
+    )
+    assert PruneTrees(method="reduced_error", mix=0).order(lone, Data(X, np.array(RIGHT))).tolist() == [
+        0,
+        3,
+        1,
+        2,
+    ]
+
+
 def test_a_tree_of_an_average_votes_with_its_share_of_the_bias() -> None:
     forest, X = voters([[0, 1, 0], [1, 1, 0]])
     lone = replace(
@@ -380,12 +401,12 @@ def test_as_many_trees_are_kept_as_asked_for(method: Any, name: str) -> None:
 
 
 def test_a_booster_s_tree_votes_for_what_it_raises_above_its_mean() -> None:
-    forest, X = voters([[0, 0, 1], [1, 1, 1]])
-    booster = replace(forest, values=np.array([[-9.0], [-1.0]]), tree_output=np.zeros(2), bias=np.zeros(1))
+    forest, X = voters([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    booster = replace(forest, values=np.array([[-0.9], [-0.1]]), tree_output=np.zeros(2), bias=np.zeros(1))
     booster = replace(booster, link="sigmoid", divisor=1.0)
-    members = Members.of(booster, Data(X, np.array([0, 0, 1])), 0.5)
-    # Every leaf is negative; a tree that says the same everywhere raises nothing.
-    assert members.votes.tolist() == [[0, 0, 1], [0, 0, 0]]
+    members = Members.of(booster, Data(X, np.array([0, 0, 1, 1, 1])), 0.5)
+    # Every leaf is negative; a tree that says the same everywhere raises nothing, though its mean is rounded.
+    assert members.votes.tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 0, 0]]
 
 
 @every_method
@@ -397,7 +418,7 @@ def test_rows_of_weight_zero_are_left_out_and_two_counts_twice(method: Any, name
     repeated = np.repeat(np.arange(data.n_rows), data.weight.astype(int))
     repeats = replace(data.take(repeated), weight=None)
     assert_array_equal(PruneTrees(method=method, mix=0).order(forest, repeats), order)
-    spoilt = replace(data, y=np.where(data.weight > 0, data.y, 1 - np.minimum(data.y, 1)))  # type: ignore[type-var]
+    spoilt = replace(data, y=np.where(data.weight > 0, data.y, 99))  # type: ignore[arg-type]
     assert_array_equal(PruneTrees(method=method, mix=0).order(forest, spoilt), order)
 
 
