@@ -14,7 +14,10 @@ from sklearn.linear_model import lars_path_gram
 from ensemble_compress.algorithms.leaf_fit import LeafFit, margin_scale, targets, to_additive
 from ensemble_compress.algorithms.levels import unit_of
 from ensemble_compress.algorithms.parameters import check_choice, check_range, count_of, rows_of
+from ensemble_compress.algorithms.tree_orders import OF_VOTES, ORDERS
+from ensemble_compress.algorithms.tree_votes import Members, members_of, trees_in_order
 from ensemble_compress.data import Data
+from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 
 ROWS_AT_ONCE = 1024
@@ -24,31 +27,60 @@ ROWS_AT_ONCE = 1024
 class PruneTrees:
     """Keep a subset of the trees.
 
-    The loss is taken to second order around the forest's margins (for an averaging forest it is the squared error of the
-    average), so that everything is decided from the trees' Gram matrix.
+    For "contribution", "l1" and "nnls" the loss is taken to second order around the forest's margins (for an averaging forest
+    it is the squared error of the average), so that everything is decided from the trees' Gram matrix. The other criteria
+    are those of the literature on ensemble pruning; they order members: the trees, or the rounds of a booster in which
+    every output has a tree of its own. Rounds stay whole, as far as `n_trees` has room for one.
 
     Parameters
     ----------
     n_trees : int or float
         Trees to keep: a number, or a share of what there is.
-    method : {"contribution", "first", "l1", "nnls"}
+    method : str
         "contribution": trees are taken one by one, each time the one that lowers the loss most, and keep their weight.
         "first": the first trees of the forest, which is what early stopping would have left of a booster.
         "l1": the trees that a non-negative lasso keeps, reweighted without its shrinkage.
         "nnls": non-negative least squares on all trees, the heaviest kept and reweighted.
+        "reduced_error": each next member leaves the sum with the least 0/1 error, or squared error of a regression model [1].
+        "complementarity": each next member is right on the most rows on which the sum so far is wrong [2].
+        "margin_distance": each next member brings the votes' margins nearest to 0.075 on every row [2].
+        "kappa": pairs of members by rising kappa, the most diverse first, right or wrong [1].
+        "mutual_information": mRMR; each next member's votes tell most of the class, less what they tell of the votes of
+        those chosen on average [3].
+        "individual_contribution": EPIC; members by the votes that they win for rows on which few are right [4].
+        "clustering": members that err together are one cluster, and the best of each cluster stays [5]. Of a regression
+        model, members whose answers are correlated.
     mix : float
-        What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1.
+        What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1. Methods that
+        count errors or votes want the class of the largest share of the mixture, the label among equals.
+
+    Raises
+    ------
+    ParameterError
+        The method counts votes for classes and the forest is a regression model.
 
     Notes
     -----
-    Guarantee: none. Cost: O(n_trees**2 * n_rows * width) once, trees of different outputs apart.
+    Guarantee: none. Cost: O(n_trees**2 * n_rows * width) once, trees of different outputs apart; a table of n_trees * n_rows
+    leaves of 4 bytes, and 2 bytes more for votes, of at most 150,000,000 entries: beyond it rows are left out, by a fixed
+    seed. "contribution", "l1" and "nnls" take all rows, a block at a time.
+
+    A member of an averaging forest, or of AdaBoost, votes for the class of its leaf. What a tree of another booster adds is no
+    answer by itself: its vote is the class that it raises most above its mean over the rows. Ties go to the
+    earlier member. Rows of weight zero are left out.
 
     References
     ----------
-    Margineantu and Dietterich, "Pruning adaptive boosting", ICML 1997, section 2 (reduce-error pruning, the greedy
-    order); Lu, Wu, Zhu and Bongard, "Ensemble pruning via individual contribution ordering", KDD 2010; Buschjaeger and
-    Morik, "Joint leaf-refinement and ensemble pruning through L1 regularization", DMKD 37, 2023, section 4 (weights by
-    L1).
+    [1] Margineantu and Dietterich, "Pruning adaptive boosting", ICML 1997: reduce-error pruning, without its backfitting, and
+    kappa pruning. [2] Martinez-Munoz and Suarez, "Aggregation ordering in bagging", IASTED Applied Informatics 2004; with
+    Hernandez-Lobato, "An analysis of ensemble pruning techniques based on ordered aggregation", IEEE TPAMI 31(2), 2009:
+    complementarity measure, margin distance minimization. [3] Peng, Long and Ding, "Feature selection based on mutual
+    information", IEEE TPAMI 27(8), 2005: the incremental criterion, members in the place of features. [4] Lu, Wu, Zhu and
+    Bongard, "Ensemble pruning via individual contribution ordering", KDD 2010: the heuristic metric. [5] Giacinto, Roli and
+    Fumera, "Design of effective multiple classifier systems by clustering of classifiers", ICPR 2000: distance and complete
+    linkage; Lazarevic and Obradovic, "Effective pruning of neural network classifier ensembles", IJCNN 2001: the most
+    accurate of a cluster. Buschjaeger and Morik, "Joint leaf-refinement and ensemble pruning through L1 regularization",
+    DMKD 37, 2023, section 4 (weights by L1).
 
     Examples
     --------
@@ -62,7 +94,10 @@ class PruneTrees:
     """
 
     n_trees: int | float = 0.5
-    method: Literal["contribution", "first", "l1", "nnls"] = "contribution"
+    method: Literal[
+        "contribution", "first", "reduced_error", "complementarity", "margin_distance", "kappa",
+        "mutual_information", "individual_contribution", "clustering", "l1", "nnls",
+    ] = "contribution"  # fmt: skip
     mix: float = 0.5
 
     needs: ClassVar[frozenset[str]] = frozenset({"X"})
@@ -71,7 +106,7 @@ class PruneTrees:
 
     def __post_init__(self) -> None:
         count_of(self, "n_trees", 1)
-        check_choice(self, "method", ("contribution", "first", "l1", "nnls"))
+        check_choice(self, "method", ("contribution", "first", *ORDERS, "l1", "nnls"))
         check_range(self, "mix", 0, 1)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
@@ -80,10 +115,9 @@ class PruneTrees:
         n_trees = count_of(self, "n_trees", forest.n_trees)
         if n_trees >= forest.n_trees:
             return forest
-        if self.method == "first":
-            return keep_trees(forest, np.arange(n_trees))
-        if self.method == "contribution":
-            return keep_trees(forest, np.sort(self.order(forest, data)[:n_trees]))
+        if self.method not in ("l1", "nnls"):
+            order = self.order(forest, data)
+            return keep_trees(forest, np.sort(order[: self._n_kept(forest, order, n_trees)]))
         problems = _problems(forest, data, self.mix)
         weight = np.zeros(forest.n_trees)
         for problem, share in zip(problems, _shares(problems, n_trees), strict=True):
@@ -93,12 +127,43 @@ class PruneTrees:
         return _reweigh(forest, weight)
 
     def order(self, forest: Forest, data: Data) -> NDArray[np.intp]:
-        """The trees by contribution, the most useful first, shape (n_trees,); a prefix is the best subset found."""
+        """The trees by the method, the most useful first, shape (n_trees,); a prefix is the best subset found.
+
+        Raises
+        ------
+        ParameterError
+            The method is "l1" or "nnls", which weigh trees for one number of them, or it doesn't suit the model.
+        """
+        if self.method in ("l1", "nnls"):
+            raise ParameterError(
+                f"PruneTrees: method {self.method!r} weighs the trees for one number of them and has no order; call it, or take"
+                " the order of 'contribution'"
+            )
+        if self.method == "first":
+            return np.arange(forest.n_trees)
+        if self.method == "contribution":
+            return self._by_contribution(forest, data)
+        if self.method in OF_VOTES and not forest.is_classifier:
+            raise ParameterError(
+                f"PruneTrees: method {self.method!r} counts votes for classes; this forest is a regression model: use"
+                " 'contribution', 'reduced_error' or 'clustering'"
+            )
+        return trees_in_order(forest, ORDERS[self.method](Members.of(forest, data, self.mix)))
+
+    def _by_contribution(self, forest: Forest, data: Data) -> NDArray[np.intp]:
         is_average = forest.divisor > 1
         found = [_greedy(problem, is_average) for problem in _problems(forest, data, self.mix)]
         trees = np.concatenate([trees for trees, _ in found])
         gain = np.concatenate([gain for _, gain in found])
         return np.asarray(trees[np.argsort(-gain, kind="stable")])
+
+    def _n_kept(self, forest: Forest, order: NDArray[np.intp], n_trees: int) -> int:
+        """At most `n_trees`: none of a member that does not fit whole, unless it is the first."""
+        if self.method not in ORDERS:
+            return n_trees
+        member = members_of(forest)[order]
+        starts = np.append(0, np.flatnonzero(np.diff(member)) + 1)
+        return int(starts[starts <= n_trees].max()) or n_trees
 
 
 def keep_trees(forest: Forest, trees: NDArray[np.intp]) -> Forest:

@@ -62,6 +62,8 @@ EXAMPLES: tuple[Any, ...] = (
     PruneTrees(n_trees=2, method="first"),
     PruneTrees(n_trees=2, method="l1", mix=0),
     PruneTrees(n_trees=2, method="nnls"),
+    PruneTrees(n_trees=2, method="reduced_error"),
+    PruneTrees(method="clustering", mix=0),
     QuantizeLeaves(),
     QuantizeLeaves(bits=2),
     QuantizeLeaves(bits=16),
