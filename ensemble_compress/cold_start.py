@@ -1,5 +1,7 @@
 """The first prediction of a process: what can be compiled ahead of it is compiled by predicting with small forests."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,16 @@ from ensemble_compress.nodes import Nodes
 KINDS = (("float32", "float32"), ("float32", "float64"), ("float64", "float64"))
 """Dtypes of rows and of leaf values that the readers' forests have: XGBoost's, scikit-learn's, and all others."""
 
+ENGINES: dict[str, Any] = {
+    "walk": walk,
+    "packed": packed_walk,
+    "heaps": heap_walk,
+    "bits": bitvector,
+    "one_row": one_row,
+    "one_row_bits": one_row_bits,
+}
+"""By the name that a run of trees has for what they run."""
+
 N_TREES, N_ROWS = 8, 512
 
 
@@ -33,28 +45,31 @@ def warm_up() -> None:
     >>> import ensemble_compress as ec
     >>> ec.warm_up()
     """
-    for x_dtype, value_dtype in KINDS:
-        forest = _stumps(x_dtype, value_dtype)
-        rows = np.zeros((N_ROWS, 1), x_dtype)
-        forest.margin(rows)
-        (run,) = forest._plan.runs
-        laid_out = (
-            (walk, run.walk),
-            (packed_walk, run.packed),
-            (heap_walk, run.heaps),
-            (bitvector, run.bits),
-        )
-        for engine, trees in laid_out:
-            if trees is not None:
-                engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
-                engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
-        paths: tuple[tuple[Any, Any], ...] = ((one_row, run.one_row), (one_row_bits, run.one_row_bits))
-        for path, alone in paths:
-            if alone is not None:
-                path.add_margins(alone, rows, 0, 1, np.zeros((1, 1), value_dtype))
+    for compile_part in parts():
+        compile_part()
+
+
+def parts(kinds: Sequence[tuple[str, str]] = KINDS) -> list[Callable[[], None]]:
+    """What `warm_up` calls, in any order: several processes that begin at different ones share the work."""
+    engines = [partial(_compile_engine, *kind, name) for kind in kinds for name in ENGINES]
+    return [*engines, *(partial(_compile_sparse, x_dtype) for x_dtype in ("float32", "float64"))]
+
+
+def _compile_engine(x_dtype: str, value_dtype: str, name: str) -> None:
+    """Predict by one engine, called by the name of its layout in a run, where it can have the trees."""
+    (run,) = _stumps(x_dtype, value_dtype)._plan.runs
+    trees, engine = getattr(run, name), ENGINES[name]
+    if trees is None:
+        return
+    rows = np.zeros((N_ROWS, 1), x_dtype)
+    engine.add_margins(trees, rows, 0, 1, np.zeros((1, 1), value_dtype))
+    if hasattr(engine, "find_leaves"):
+        engine.find_leaves(trees, rows, 0, 1, np.zeros((1, N_TREES), np.int32))
+
+
+def _compile_sparse(x_dtype: str) -> None:
     nothing = np.zeros(2, np.int64)
-    for x_dtype in ("float32", "float64"):
-        sparse.dense_block(sparse.Rows(nothing, nothing[:0], np.zeros(0)), 0, 1, 1, x_dtype, 0.0)
+    sparse.dense_block(sparse.Rows(nothing, nothing[:0], np.zeros(0)), 0, 1, 1, x_dtype, 0.0)
 
 
 def _stumps(x_dtype: str, value_dtype: str) -> Forest:

@@ -1,6 +1,7 @@
-"""Compile an exported model for a target and run it on rows.
+"""The door to running exported C models: everything here is `writers.host`, which compiles for this machine and runs there.
 
-Now on the machine that Python runs on, by `writers.host`; microcontrollers under emulation get their place here.
+It does nothing of its own. Writers verify their exports by `writers.host`, and may not import what lies above them; who compares
+models imports it from here.
 """
 
 from ensemble_compress.writers.host import Answers, cast_rows, run_c, run_headers

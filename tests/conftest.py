@@ -1,5 +1,6 @@
 """Settings of every test: Hypothesis draws the same examples each time and has no deadline, for kernels compile."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,24 @@ settings.register_profile(
 # For the runs where Python or a bounds check stands in for compiled code.
 settings.register_profile("slow-engine", settings.get_profile("fixed"), max_examples=25)
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(request: pytest.FixtureRequest) -> None:
+    """Where processes run all tests, they share the work to compile the kernels, instead of each compiling the same ones."""
+    worker, n_workers = (
+        os.environ.get("PYTEST_XDIST_WORKER", "gw0"),
+        os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"),
+    )
+    if n_workers == "1" or len(request.session.items) < 1000:
+        return
+    from ensemble_compress import cold_start
+
+    # Forests that are drawn have this kind, too.
+    parts = cold_start.parts((*cold_start.KINDS, ("float64", "float32")))
+    first = len(parts) * int(worker.removeprefix("gw")) // int(n_workers)
+    for compile_part in parts[first:] + parts[:first]:
+        compile_part()
 
 
 @pytest.fixture(scope="session", autouse=True)

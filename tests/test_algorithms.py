@@ -1,6 +1,7 @@
 """The contract that every algorithm keeps, over any forest, adversarial rows and the zoo of trained models."""
 
 import copy
+import functools
 import math
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
@@ -9,10 +10,10 @@ import numpy as np
 import oracle
 import pytest
 import zoo
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import forests, hard_rows
+from test_writer_c import draw_forests
 
 from ensemble_compress.algorithms import (
     ALGORITHMS,
@@ -181,11 +182,17 @@ def test_every_algorithm_has_an_example_here() -> None:
     assert {type(example) for example in EXAMPLES} == set(ALGORITHMS)
 
 
+@functools.cache
+def drawn_cases() -> list[Any]:
+    """Drawn once for all algorithms: to draw a forest takes longer than to try most of them on it."""
+    parts = st.sampled_from(["", "y", "yw", "wt", "ywt"])
+    return draw_forests(20, st.tuples(forests(), st.integers(0, 2**32 - 1), parts))  # type: ignore[arg-type]
+
+
 @every_example
-@settings(max_examples=20)
-@given(forest=forests(), seed=st.integers(0, 2**32 - 1), parts=st.sampled_from(["", "y", "yw", "wt", "ywt"]))
-def test_any_forest_keeps_the_contract(algorithm: Any, forest: Forest, seed: int, parts: str) -> None:
-    check_contract(algorithm, forest, data_for(forest, seed, parts))
+def test_any_forest_keeps_the_contract(algorithm: Any) -> None:
+    for forest, seed, parts in drawn_cases():
+        check_contract(algorithm, forest, data_for(forest, seed, parts))
 
 
 @every_example
@@ -197,14 +204,14 @@ def test_trained_models_keep_the_contract(algorithm: Any, name: str) -> None:
 
 @every_example
 @pytest.mark.parametrize("link", tuple(LINKS))
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("classes", [None, np.array(["no", "yes"])])
-@pytest.mark.parametrize("n_rows", [1, 8])
-def test_stumps_of_every_link_survive(
-    algorithm: Any, link: str, dtype: Any, classes: Any, n_rows: int
-) -> None:
-    forest = stump(link=link, classes=classes, values=np.array([[0.25], [-1.0]], dtype))
-    check_contract(algorithm, forest, data_for(forest, 1, "y", n_rows))
+def test_stumps_of_every_link_survive(algorithm: Any, link: str) -> None:
+    # Every pair of a dtype, a kind of model and a number of rows.
+    for dtype, classes, n_rows in (
+        *((np.float32, None, 1), (np.float32, np.array(["no", "yes"]), 8)),
+        *((np.float64, None, 8), (np.float64, np.array(["no", "yes"]), 1)),
+    ):
+        forest = stump(link=link, classes=classes, values=np.array([[0.25], [-1.0]], dtype))
+        check_contract(algorithm, forest, data_for(forest, 1, "y", n_rows))
 
 
 @every_example

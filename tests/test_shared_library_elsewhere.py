@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated_library import AARCH64, ARMV7, EmulatedLibrary, Processor
+from library_cases import assert_bit_vectors_have_oblivious_trees_and_others, joined, oblivious
 from sklearn.ensemble import RandomForestClassifier
 from strategies import forests, hard_rows
 from test_writer_c import draw_forests, small_forest
 
-from ensemble_compress.errors import ParameterError
+from ensemble_compress.errors import ParameterError, ToolchainError
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read
-from ensemble_compress.writers import export_forest
+from ensemble_compress.writers import export_forest, shared_library
 from ensemble_compress.writers.shared_library import write_shared_library
 
 
@@ -32,7 +33,9 @@ def test_a_library_for_arm_gives_the_bits_of_python(
     tmp_path: Path, target: str, processor: Processor
 ) -> None:
     drawn = draw_forests(2, forests(max_trees=12, max_splits=10))
-    for n, forest in enumerate([trained(20), trained(150), *drawn]):
+    small = joined([trained(20), oblivious(trained(20))])
+    assert_bit_vectors_have_oblivious_trees_and_others(small, 100)
+    for n, forest in enumerate([small, trained(150), *drawn]):
         path = write_shared_library(forest, tmp_path / f"{n}.so", target=target)
         library = EmulatedLibrary(path, processor)
         assert library.call("ec_n_trees") == forest.n_trees
@@ -57,6 +60,15 @@ def test_a_library_is_compiled_for_the_machine_that_is_named(
     assert [tmp_path / name, tmp_path / f"{name}.h"] == files
     assert sorted(files) == sorted(tmp_path.iterdir())
     assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_a_big_endian_processor_is_refused_by_the_compiler_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(shared_library.TRIPLES, ("aarch64", ".so"), ("aarch64_be-linux-gnu",))
+    with pytest.raises(ToolchainError, match="can be compiled for little-endian processors only"):
+        write_shared_library(small_forest(), tmp_path / "model.so", target="aarch64")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_machines_without_shared_libraries_are_refused_with_the_way_out(tmp_path: Path) -> None:

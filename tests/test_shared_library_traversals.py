@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from library_cases import check, fit, joined
+from library_cases import assert_bit_vectors_have_oblivious_trees_and_others, check, fit, joined, oblivious
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from strategies import forests, hard_rows
@@ -223,7 +223,9 @@ def run_sanitized(
 def test_nothing_outside_an_array_is_read(tmp_path: Path, mixed: Forest) -> None:
     options = sanitizer(tmp_path)
     drawn = draw_forests(2, forests(max_trees=12, max_splits=12))
-    for n, forest in enumerate([mixed.take(np.arange(25, 45)), *drawn]):
+    trained = joined([mixed.take(np.arange(20, 45)), oblivious(mixed)])
+    assert_bit_vectors_have_oblivious_trees_and_others(trained, 75)
+    for n, forest in enumerate([trained, *drawn]):
         (folder := tmp_path / str(n)).mkdir()
         rows = hard_rows(forest, 75)
         actual = run_sanitized(forest, folder, rows, options)

@@ -22,6 +22,8 @@ CHUNK = 128
 """Trees whose leaves are found before they are added up."""
 
 MOST_LEAVES = 64
+"""Of a tree that is no oblivious one: a bit each, in the words of `engines.one_row_bits` too."""
+
 MOST_PAIRS = 4096
 """The ranks of a block take no more than 2 MB."""
 

@@ -98,7 +98,9 @@ def lay_out(
 ) -> Heaps | None:
     """The arrays of a forest as the kernels of `heap_walk` want them; None where its columns or a tree's values are too many.
 
-    A deep tree takes 12 bytes a node, and up to a third of that for its heap; others up to `PADDING` places of 14 bytes a node.
+    A heap has at least 1 << `UPPER` places, also that of a tree of a single leaf; a deep tree's has at most one in 32 nodes beyond
+    that, and no more than 1 << `DEEP_LEVELS`; another tree's at most `PADDING` / 2 a node. A place takes 10 bytes, or 14 where
+    missing values go to the left anywhere; a node of a deep tree takes 12 more. Rows of values come on top.
     """
     is_leaf = nodes.feature < 0
     splits = np.flatnonzero(~is_leaf)

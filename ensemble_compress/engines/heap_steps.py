@@ -14,12 +14,11 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from ensemble_compress.engines.pointers import LINE
 from ensemble_compress.engines.steps import KEY as WORD
 from ensemble_compress.engines.steps import PLACE, number
 
 RANK = ir.IntType(16)
-LINE = 64
-"""Bytes of a line of the cache."""
 
 
 def try_uppermost(builder: Any, heap: Any, keys: Any, n_lanes: int, n_levels: int) -> Any:

@@ -23,6 +23,7 @@ from ensemble_compress.engines import heap_steps, inlined, kernel, steps
 from ensemble_compress.engines.blocks import Arguments, on_block
 from ensemble_compress.engines.columns import GROUP, copy_below, find_keys
 from ensemble_compress.engines.heap_layout import BLOCK, NEVER, UPPER
+from ensemble_compress.engines.pointers import LINE
 
 LANES = 8
 """Rows that go down together: their places fill the registers."""
@@ -118,7 +119,7 @@ def _prefetch(typing_context: Any, plan: Any, parts: Any, b: Any) -> Any:
         data = steps.field_data(context, builder, signature.args[0], arguments[0])
         for k, name in enumerate(("heap_whole", "leaf_row", "values", "record")):
             first, n_lines = (builder.extract_value(arguments[1], 2 * k + half) for half in (0, 1))
-            n_bytes = builder.mul(n_lines, steps.number(heap_steps.LINE))
+            n_bytes = builder.mul(n_lines, steps.number(LINE))
             heap_steps.prefetch(
                 builder, data(name), builder.add(first, builder.mul(arguments[2], n_bytes)), n_lines
             )
@@ -161,7 +162,7 @@ def _part(start: Any, t: int, end: int, n_bytes: int, n_blocks: int) -> tuple[An
     """
     first = np.int64(start[t]) * n_bytes
     last = (np.int64(start[t + 1]) if t + 1 < len(start) else end) * n_bytes
-    n_lines = (last - first) // (heap_steps.LINE * n_blocks) + 1 if last > first else 0
+    n_lines = (last - first) // (LINE * n_blocks) + 1 if last > first else 0
     return first, n_lines
 
 

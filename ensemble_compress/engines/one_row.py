@@ -88,19 +88,19 @@ def _walk_trees(
 def _columns_of(table: NDArray[np.int64]) -> Any:
     at, n = table[COLUMNS:], table[LENGTHS:]
     return Columns(
-        numba.carray(int32_at(at[0]), n[0]),
-        numba.carray(int32_at(at[1]), n[1]),
-        numba.carray(uint8_at(at[2]), n[2]),
-        numba.carray(uint32_at(at[3]), n[3]),
-        numba.carray(float64_at(at[4]), n[4]),
-        numba.carray(int32_at(at[5]), n[5]),
-        numba.carray(float64_at(at[6]), n[6]),
-        numba.carray(float64_at(at[7]), n[7]),
-        numba.carray(int32_at(at[8]), n[8]),
-        numba.carray(int32_at(at[9]), n[9]),
-        numba.carray(int32_at(at[10]), n[10]),
-        numba.carray(int32_at(at[11]), n[11]),
-        numba.carray(uint32_at(at[12]), n[12]),
+        feature=numba.carray(int32_at(at[0]), n[0]),
+        category_set=numba.carray(int32_at(at[1]), n[1]),
+        has_below=numba.carray(uint8_at(at[2]), n[2]),
+        ends=numba.carray(uint32_at(at[3]), n[3]),
+        cuts=numba.carray(float64_at(at[4]), n[4]),
+        cut_start=numba.carray(int32_at(at[5]), n[5]),
+        origin=numba.carray(float64_at(at[6]), n[6]),
+        scale=numba.carray(float64_at(at[7]), n[7]),
+        bucket_low=numba.carray(int32_at(at[8]), n[8]),
+        bucket_start=numba.carray(int32_at(at[9]), n[9]),
+        n_steps=numba.carray(int32_at(at[10]), n[10]),
+        set_start=numba.carray(int32_at(at[11]), n[11]),
+        set_words=numba.carray(uint32_at(at[12]), n[12]),
     )
 
 

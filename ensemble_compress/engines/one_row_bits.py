@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ensemble_compress.engines import inlined, kernel
+from ensemble_compress.engines.bit_layout import MOST_LEAVES
 from ensemble_compress.engines.one_row_lists import (
     LEVELS,
     MOST_TREES,
@@ -43,7 +44,6 @@ from ensemble_compress.engines.pointers import (
 )
 from ensemble_compress.engines.walk import is_in_set
 
-MOST_LEAVES = 64
 LISTS = 64
 """Lists whose states are ANDed together, whatever their number: what is known of them lies on the stack."""
 

@@ -21,16 +21,13 @@ from ensemble_compress.engines import (
     costs,
     heap_layout,
     heap_walk,
-    oblivious,
     one_row,
     one_row_bits,
     packed_layout,
     packed_walk,
     walk,
 )
-
-FEWEST_TREES = 8
-"""Shorter runs of small trees among large ones are walked with their neighbours."""
+from ensemble_compress.engines.runs import FEWEST_TREES, find_small, take_trees
 
 MOST_RUNS = 8
 """Every run finds the keys of all rows anew: where there would be more runs, all trees are walked."""
@@ -289,22 +286,12 @@ class Plan:
         return runs
 
     def _find_runs(self) -> list[Run]:
-        nodes, sets, tree_start, tree_output, values = self._arrays
         if len(self._bounds) == 2:
             return [Run(*self._arrays, self._x_dtype, is_small=bool(self._is_small.all()))]
-        runs = []
-        for first, last in pairwise(self._bounds):
-            start, stop = tree_start[first], tree_start[last]
-            part = type(nodes)(*(_read_only(field[start:stop]) for field in nodes))
-            part = part._replace(
-                right=_read_only(np.where(part.right >= 0, part.right - start, -1).astype(np.int32))
-            )
-            starts = _read_only(tree_start[first : last + 1] - start)
-            output = _read_only(tree_output[first:last])
-            runs.append(
-                Run(part, sets, starts, output, values, self._x_dtype, is_small=bool(self._is_small[first]))
-            )
-        return runs
+        return [
+            Run(*take_trees(self._arrays, first, last), self._x_dtype, is_small=bool(self._is_small[first]))
+            for first, last in pairwise(self._bounds)
+        ]
 
 
 def _count_blocks(n_rows: int) -> int:
@@ -314,16 +301,15 @@ def _count_blocks(n_rows: int) -> int:
 
 def _are_small(nodes: Any, tree_start: NDArray[np.int32]) -> NDArray[np.bool_]:
     """For each tree whether bit vectors may run it; runs that are too short to pay are said to be large."""
-    n_leaves = (np.diff(tree_start) + 1) // 2
-    is_small = (n_leaves <= bit_layout.MOST_LEAVES) | (oblivious.find_levels(nodes, tree_start) > 0)
+    is_small = find_small(nodes, tree_start)
     if is_small.all():
-        return np.asarray(is_small)
+        return is_small
     cuts = np.flatnonzero(np.diff(is_small)) + 1
     for part in np.split(np.arange(len(is_small)), cuts):
         is_small[part] &= len(part) >= FEWEST_TREES
     if np.count_nonzero(np.diff(is_small)) >= MOST_RUNS:
         is_small[:] = False
-    return np.asarray(is_small)
+    return is_small
 
 
 def _cut_by_columns(nodes: Any, tree_start: NDArray[np.int32], bounds: list[int]) -> list[int]:
@@ -343,10 +329,3 @@ def _cut_by_columns(nodes: Any, tree_start: NDArray[np.int32], bounds: list[int]
         found.append(last)
         seen = set()
     return found
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Read-only arrays are another type to Numba, and those of a Forest are."""
-    array = np.ascontiguousarray(array)
-    array.setflags(write=False)
-    return array

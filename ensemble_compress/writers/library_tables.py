@@ -6,7 +6,7 @@ bit vectors can have a second time for those (`library_bits`, `engines.bit_layou
 all are made of. Only trees that neither walk can have, for they test too many features, are there as plain nodes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.engines import bit_layout, oblivious, packed_layout
+from ensemble_compress.engines import bit_layout, packed_layout
+from ensemble_compress.engines.runs import FEWEST_TREES, find_small, take_trees
 from ensemble_compress.forest import Forest
 from ensemble_compress.writers import library_bits, library_columns, library_heaps, library_packed
 from ensemble_compress.writers.library_heaps import HeapRun
 from ensemble_compress.writers.library_packed import PackedRun
-
-FEWEST_TREES = 8
-"""Shorter runs of small trees are walked with their neighbours."""
 
 RUN = np.dtype(
     [(name, "u4") for name in ("first_tree", "last_tree", "fewest_rows", "first_pair", "n_pairs")]
@@ -120,10 +118,7 @@ class Part:
 
 def _parts(forest: Forest) -> Iterator[Part]:
     """The runs, in tree order."""
-    n_leaves = (np.diff(forest.tree_start) + 1) // 2
-    is_small = (n_leaves <= bit_layout.MOST_LEAVES) | (
-        oblivious.find_levels(forest.nodes, forest.tree_start) > 0
-    )
+    is_small = find_small(forest.nodes, forest.tree_start)
     bounds = [0, *(np.flatnonzero(np.diff(is_small)) + 1).tolist(), forest.n_trees]
     for first, last in pairwise(bounds):
         if first < last:
@@ -132,7 +127,8 @@ def _parts(forest: Forest) -> Iterator[Part]:
 
 def _fitting(forest: Forest, first: int, last: int, is_small: bool) -> Iterator[Part]:
     """A run of trees, cut in halves where it needs too many columns."""
-    arrays = _arrays(forest, first, last)
+    whole = forest.nodes, forest.category_sets, forest.tree_start, forest.tree_output, forest.values
+    arrays = take_trees(whole, first, last)
     wants_bits = is_small and (last - first >= FEWEST_TREES or last - first == forest.n_trees)
     bits = library_bits.lay_out(arrays) if wants_bits else None
     heaps = None if wants_bits else HeapRun.of(arrays, forest.x_dtype)
@@ -151,16 +147,6 @@ def _alike(parts: list[Part]) -> tuple[list[Part], int]:
     column_bits = max((part.packed.column_bits for part in parts if part.packed is not None), default=1)
     fit = [part.packed is None or part.packed.fits(column_bits) for part in parts]
     return [p if ok else replace(p, packed=None) for p, ok in zip(parts, fit, strict=True)], column_bits
-
-
-def _arrays(forest: Forest, first: int, last: int) -> Sequence[Any]:
-    """Nodes, category sets, starts and outputs of trees, and values, of the trees from `first` to `last`."""
-    start, stop = forest.tree_start[first], forest.tree_start[last]
-    parts: Any = (field[start:stop] for field in forest.nodes)
-    nodes = type(forest.nodes)(*parts)
-    nodes = nodes._replace(right=np.where(nodes.right >= 0, nodes.right - start, -1).astype(np.int32))
-    tree_start = forest.tree_start[first : last + 1] - start
-    return nodes, forest.category_sets, tree_start, forest.tree_output[first:last], forest.values
 
 
 def _runs(forest: Forest, parts: list[Part]) -> NDArray[Any]:

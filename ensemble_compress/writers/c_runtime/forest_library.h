@@ -5,7 +5,11 @@
  * no preparation, allocates no memory, and writes nothing but `out`, and on x86-64 one relaxed atomic integer of the
  * library's own, which remembers what kind of processor was found; n_rows may be 0. NaN is a missing value: rows that have
  * one are no rows of the model where ec_handles_nan() is 0 (the answer says nothing then, and nothing breaks).
- * Categories are given by their codes. A call takes up to half a megabyte of the stack. */
+ * Categories are given by their codes.
+ *
+ * predict_margin takes up to 400 kB of the stack. predict_labels and predict_answers keep some rows' margins there too: up to
+ * 128 KiB more, and 8 bytes an output where a model has more than 16,384 of them. The library is for little-endian
+ * processors, as its tables are; for others it does not compile. */
 #ifndef EC_FOREST_LIBRARY_H
 #define EC_FOREST_LIBRARY_H
 

@@ -9,6 +9,10 @@
 #include <string.h>
 #include "tables.h"
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the tables of a forest are little-endian: a library can be compiled for little-endian processors only"
+#endif
+
 #if defined(_WIN32)
 #define EC_API __declspec(dllexport)
 #else
