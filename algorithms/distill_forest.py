@@ -18,8 +18,14 @@ from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
-LARGEST_TABLE = 150_000_000
+LARGEST_TABLE = 300_000_000
 """Entries of the table of leaves, trees times rows; rows beyond it are left out."""
+
+LEAVES_OF_A_TREE = 6
+"""As few leaves may a tree have on the average before the table becomes larger than that."""
+
+MOST_ROWS = 120_000
+"""A student is grown on no more rows than this."""
 
 LEAST_ROWS = 5
 """A leaf's least weight by squares; by the other losses its least curvature is 1, which is as many rows or more."""
@@ -148,7 +154,7 @@ class DistillForest:
     def _begin(self, forest: Forest, data: Data, most: int) -> "_Growth":
         additive = to_additive(forest)
         data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
-        n_rows = LARGEST_TABLE // (most // 2 + additive.n_outputs)
+        n_rows = min(MOST_ROWS, LARGEST_TABLE // (most // LEAVES_OF_A_TREE + additive.n_outputs))
         if data.n_rows > n_rows:
             chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
             data, target = data.take(chosen), target[:, chosen]
