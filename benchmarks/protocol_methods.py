@@ -66,15 +66,15 @@ def _compress(case: Case, budget: int | None) -> Any:
 
 def small_model(case: Case, budget: int | None) -> Found:
     """From the pool of the fold, which is trained once for all teachers and budgets; its time counts for each of them."""
-    if "pool" not in case.fold.memory:
-        problem = case.problem
-        case.fold.memory["pool"] = Timed.of(lambda: small.pool(problem))
-    timed = case.fold.memory["pool"]
+    problem, memory = case.problem, case.fold.memory
+    if "pool" not in memory:
+        memory["pool"] = Timed.of(lambda: small.pool(problem))
+    pool = memory["pool"]
     if budget is None:
-        forest: Forest | None = small.smallest(timed.value, case.problem)
+        chosen = Timed.of(lambda: small.smallest(pool.value, problem))
     else:
-        forest = small.best_within(timed.value, budget)
-    return _found(timed.value[0].forest if forest is None else forest, budget, timed)
+        chosen = Timed.of(lambda: small.best_within(pool.value, budget) or pool.value[0].forest)
+    return _found(chosen.value, budget, Timed(None, pool.clock + chosen.clock, pool.cpu + chosen.cpu))
 
 
 def _peer(compress: Callable[[Problem], Forest]) -> Callable[[Case, int | None], Found]:

@@ -87,7 +87,11 @@ class Problem:
 
     def keeps(self, forest: Forest) -> bool:
         """Whether a forest loses no more than it may on the validation rows."""
-        return self.reference - self.score(forest) <= self.goal.allowed(self.reference) + 1e-12
+        return self.keeps_score(self.score(forest))
+
+    def keeps_score(self, score: float) -> bool:
+        """The same of a model of this score."""
+        return self.reference - score <= self.goal.allowed(self.reference) + 1e-12
 
 
 def answers(forest: Forest, X: Any) -> NDArray[Any]:

@@ -113,25 +113,24 @@ def load(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def merge(path: Path, row: dict[str, Any]) -> None:
+def merge(path: Path, row: dict[str, Any], key: Sequence[str] = KEY) -> None:
     """Put a row into the results, in the place of an earlier one with the same key; a line a row."""
     with alone(path):
-        others = [other for other in load(path) if key_of(other) != key_of(row)]
-        lines = [json.dumps(one) for one in sorted([*others, row], key=_order)]
+        others = [other for other in load(path) if any(other[name] != row[name] for name in key)]
+        ordered = sorted(
+            [*others, row], key=_order if key == KEY else lambda one: [one[name] for name in key]
+        )
         unfinished = path.with_name(f"{path.name}.part")
-        unfinished.write_text('{"rows": [\n' + ",\n".join(lines) + "\n]}\n")
+        unfinished.write_text('{"rows": [\n' + ",\n".join(map(json.dumps, ordered)) + "\n]}\n")
         unfinished.replace(path)
 
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """In the order of the protocol, not of the alphabet."""
     protocol = PROTOCOLS[row["protocol"]]
-    places = [
-        (protocol.data, row["data"]),
-        (list(protocol.teachers), row["teacher"]),
-        (list(METHODS), row["method"]),
-    ]
-    data, teacher, method = (names.index(n) if n in names else len(names) for names, n in places)
-    return row["protocol"], data, teacher, row["fold"], method, row["budget"] or 0
+    names = {"data": protocol.data, "teacher": list(protocol.teachers), "method": list(METHODS)}
+    places = [known.index(row[n]) if row[n] in known else len(known) for n, known in names.items()]
+    return row["protocol"], *places[:2], row["fold"], places[2], row["budget"] or 0
 
 
 def find_done(rows: Iterable[dict[str, Any]], commit: str | None) -> set[tuple[Any, ...]]:

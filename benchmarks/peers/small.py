@@ -10,6 +10,7 @@ Source: none; the shapes are the usual ones of XGBoost, LightGBM and scikit-lear
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,26 +36,28 @@ FOREST_TREES, FOREST_LEAVES = (1, 2, 3, 4, 6, 8, 12, 16), (8, 16, 32, 64, 128, 2
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One small model, its bytes as C tables and its score on the validation rows."""
+    """One small model, and its bytes as C tables."""
 
     forest: Forest
     n_bytes: int
-    score: float
+    problem: Problem
+
+    @cached_property
+    def score(self) -> float:
+        """On the validation rows."""
+        return self.problem.score(self.forest)
 
 
 def pool(problem: Problem) -> list[Candidate]:
     """All small models, the smallest first. What the teacher is makes no difference."""
-    found = []
-    for forest in _forests(problem):
-        small = Simplify()(forest)
-        found.append(Candidate(small, sizes.c_bytes(small), problem.score(small)))
+    simple = map(Simplify(), _forests(problem))
+    found = [Candidate(forest, sizes.c_bytes(forest), problem) for forest in simple]
     return sorted(found, key=lambda candidate: candidate.n_bytes)
 
 
 def smallest(candidates: Sequence[Candidate], problem: Problem) -> Forest:
     """The first that keeps the tolerance on the validation rows; else the teacher."""
-    least = problem.reference - problem.goal.allowed(problem.reference) - 1e-12
-    return next((c.forest for c in candidates if c.score >= least), problem.forest)
+    return next((one.forest for one in candidates if problem.keeps_score(one.score)), problem.forest)
 
 
 def best_within(candidates: Sequence[Candidate], max_bytes: int) -> Forest | None:
