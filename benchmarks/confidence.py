@@ -31,7 +31,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "confidence.json"
 KEY = ("way", "seed")
 WAYS = ("held-out rows", "cross-fitted clones")
 TOLERANCE, CONFIDENCE = 0.01, 0.95
-N_RUNS, N_TRAIN, N_VALID, N_TEST, N_FEATURES = 200, 2000, 4000, 200_000, 8
+N_RUNS, N_TRAIN, N_VALID, N_TEST, N_FEATURES = 200, 4000, 4000, 200_000, 8
 TEST_SEED = 2**31
 """Of the rows that stand for the population; no run draws with it."""
 
@@ -42,7 +42,7 @@ def draw(n_rows: int, seed: int) -> Rows:
     """Rows of the population: eight independent normal features, four of which say something about the class."""
     random = np.random.default_rng(seed)
     X = random.normal(size=(n_rows, N_FEATURES)).astype(np.float32)
-    odds = 2 * np.sin(2 * X[:, 0]) + 1.5 * X[:, 1] * X[:, 2] + X[:, 3]
+    odds = 4 * np.sin(2 * X[:, 0]) + 4 * X[:, 1] * X[:, 2] + 2 * X[:, 3]
     return X, (random.random(n_rows) < 1 / (1 + np.exp(-odds))).astype(np.int64)
 
 
@@ -51,15 +51,18 @@ def train(seed: int, X: NDArray[Any], y: NDArray[Any]) -> Any:
     if seed % 2 == 0:
         from sklearn.ensemble import RandomForestClassifier
 
-        return RandomForestClassifier(20, max_depth=6, random_state=seed).fit(X, y)
+        return RandomForestClassifier(20, max_leaf_nodes=64, random_state=seed).fit(X, y)
     import lightgbm
 
-    return lightgbm.LGBMClassifier(n_estimators=30, num_leaves=8, random_state=seed, verbose=-1).fit(X, y)
+    model = lightgbm.LGBMClassifier(
+        n_estimators=30, num_leaves=8, learning_rate=0.3, random_state=seed, verbose=-1
+    )
+    return model.fit(X, y)
 
 
 def one_run(way: str, seed: int, test: Rows) -> dict[str, Any]:
     """What one compression lost on the population."""
-    X, y = draw(N_TRAIN if way == WAYS[0] else N_VALID, 2 * seed)
+    X, y = draw(N_TRAIN, 2 * seed)
     model = train(seed, X, y)
     options = {"validation": draw(N_VALID, 2 * seed + 1)} if way == WAYS[0] else {}
     timed = Timed.of(
