@@ -17,6 +17,7 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +39,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "protocols.json"
 KEY = ("protocol", "data", "teacher", "fold", "method", "budget")
 NO_TEACHER = "none"
 """The teacher of small models within a budget: they are the same whoever it is."""
-FAILURES = (WrongAnswerError, EnsembleCompressError, RuntimeError, ValueError, MemoryError)
+FAILURES = (WrongAnswerError, EnsembleCompressError, RuntimeError, ValueError, MemoryError, TimeoutError)
 """What one compression may fail with while the others go on."""
 
 
@@ -51,6 +52,7 @@ def describe(case: Case, found: Found) -> dict[str, Any]:
     y = case.fold.y
     X = {part: before.rows(case.fold.X[part]) for part in ("valid", "test")}
     return {
+        "before_of": case.name,
         "parameters": dict(case.teacher.parameters),
         "n_rows": {part: len(values) for part, values in y.items()},
         "scoring": case.goal.scoring,
@@ -155,6 +157,22 @@ def in_words(row: dict[str, Any]) -> str:
 # -- the run -----------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError where it takes longer; 0 is no limit. What runs in a compiled function ends first."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def run(arguments: argparse.Namespace) -> bool:
     """Measure what was asked for; whether all of it went well."""
     protocol, described = PROTOCOLS[arguments.protocol], describe_run()
@@ -168,9 +186,10 @@ def run(arguments: argparse.Namespace) -> bool:
             for method in arguments.method or METHODS:
                 done = find_done(load(arguments.output), commit)
                 try:
-                    for row in measure(names, case, method, done, described):
-                        print(in_words(row), flush=True)
-                        merge(arguments.output, row)
+                    with limited(arguments.limit):
+                        for row in measure(names, case, method, done, described):
+                            print(in_words(row), flush=True)
+                            merge(arguments.output, row)
                 except FAILURES:  # one that fails must not cost the time spent on the others
                     print(f"{names} {teacher} {method} failed", flush=True)
                     traceback.print_exc()
@@ -205,6 +224,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--fold", type=_listed(map(str, range(N_FOLDS))), help="default: all five")
     parser.add_argument("--method", type=_listed(METHODS), help="default: all")
+    parser.add_argument(
+        "--limit", type=float, default=0.0, help="seconds after which a method gives up on a model"
+    )
     parser.add_argument("--max-rows", type=int, help="to see whether it works at all")
     parser.add_argument("--whatever-commit", action="store_true", help="skip rows of other commits too")
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: results/protocols.json")
