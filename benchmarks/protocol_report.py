@@ -314,7 +314,7 @@ def budgets_table(rows: Sequence[Row]) -> str:
     lines = [[", ".join(model), *(_gain_cell(found.get((*model, budget))) for budget in budgets)] for model in models]  # fmt: skip
     won, worst = share_won(found), min(found, key=lambda key: found[key])
     said = [
-        (won >= C_TARGETS["won"], f"ours is better in {100 * won:.0f} % of {len(found)} cells (target 85 %)"),
+        (won >= C_TARGETS["won"], f"Ours is better in {100 * won:.0f} % of {len(found)} cells (target 85 %)"),
         (
             found[worst] >= -C_TARGETS["loss"],
             f"at worst {found[worst]:+.2f} points on {worst[0]} at {size(worst[2])} (-0.5)",
@@ -325,8 +325,7 @@ def budgets_table(rows: Sequence[Row]) -> str:
         "Test score within a budget of C tables, ours less that of the best small model trained directly, in points of accuracy or of R2, means over folds;"
         f" bold where ours is not better. {_measured(compared)}"
     )
-    verdict = _judged(said)
-    return "\n\n".join([f"{verdict[0].upper()}{verdict[1:]}.", _table(heading, lines), note])
+    return "\n\n".join([f"{_judged(said)}.", _table(heading, lines), note])
 
 
 def share_won(found: Mapping[Any, float]) -> float:
