@@ -222,7 +222,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--data", action="extend", type=_listed(datasets.NAMES), help="default: all of the protocol"
     )
     parser.add_argument(
-        "--teacher", type=_listed(dict.fromkeys(teachers)), help="default: all of the protocol"
+        "--teacher",
+        action="extend",
+        type=_listed(dict.fromkeys(teachers)),
+        help="default: all of the protocol",
     )
     parser.add_argument(
         "--fold", action="extend", type=_listed(map(str, range(N_FOLDS))), help="default: all five"
