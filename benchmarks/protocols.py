@@ -218,12 +218,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Compression beside its peers; see README.md beside this file."
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
-    parser.add_argument("--data", type=_listed(datasets.NAMES), help="default: all of the protocol")
     parser.add_argument(
-        "--teacher", type=_listed(dict.fromkeys(teachers)), help="default: all of the protocol"
+        "--data", action="extend", type=_listed(datasets.NAMES), help="default: all of the protocol"
     )
-    parser.add_argument("--fold", type=_listed(map(str, range(N_FOLDS))), help="default: all five")
-    parser.add_argument("--method", type=_listed(METHODS), help="default: all")
+    parser.add_argument(
+        "--teacher",
+        action="extend",
+        type=_listed(dict.fromkeys(teachers)),
+        help="default: all of the protocol",
+    )
+    parser.add_argument(
+        "--fold", action="extend", type=_listed(map(str, range(N_FOLDS))), help="default: all five"
+    )
+    parser.add_argument("--method", action="extend", type=_listed(METHODS), help="default: all")
     parser.add_argument(
         "--limit", type=float, default=0.0, help="seconds after which a method gives up on a model"
     )

@@ -367,6 +367,10 @@ def test_the_command_line_refuses_what_a_protocol_lacks(capsys: pytest.CaptureFi
         ["--protocol", "A", "--data", "spambase,adult", "--fold", "0,3", "--method", "ours,lop"]
     )
     assert (found.data, found.fold, found.method) == (["spambase", "adult"], [0, 3], ["ours", "lop"])
+    assert protocols.parse(["--protocol", "A", "--data", "magic", "--data", "adult"]).data == [
+        "magic",
+        "adult",
+    ]
     for options, message in (
         (["--data", "letter"], "protocol A has no data 'letter'"),
         (["--teacher", "rf-300"], "protocol A has no teacher 'rf-300'"),
