@@ -100,7 +100,7 @@ class DistillForest:
     tree_leaves: int = 32
     worth: float = 0.3
     rate: float = 0.5
-    reuse: float = 0.8
+    reuse: float = 0.5
     n_transfer: float = 10.0
     random_state: int = 0
 
