@@ -65,7 +65,10 @@ class DistillForest:
     reuse : float
         What the gain of a test that is new to the student is multiplied by.
     n_transfer : float
-        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`); none beyond 20,000 rows.
+        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`).
+    enough : int
+        Rows beyond which no synthetic ones are made up. A student of many leaves learns from more of them; one of few
+        had better look at the given rows.
     random_state : int
         Seed of the synthetic rows, and of the choice of rows where there are too many.
 
@@ -102,6 +105,7 @@ class DistillForest:
     rate: float = 0.5
     reuse: float = 0.5
     n_transfer: float = 10.0
+    enough: int = 20_000
     random_state: int = 0
 
     needs: ClassVar[frozenset[str]] = frozenset({"X"})
@@ -119,6 +123,7 @@ class DistillForest:
         check_range(self, "rate", 0, 1, open_low=True)
         check_range(self, "reuse", 0, 1, open_low=True)
         check_range(self, "n_transfer", 0, 1000)
+        check_range(self, "enough", 0, 10**9, whole=True)
         check_seed(self)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
@@ -153,7 +158,9 @@ class DistillForest:
 
     def _begin(self, forest: Forest, data: Data, most: int) -> "_Growth":
         additive = to_additive(forest)
-        data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
+        data, target = lessons(
+            forest, additive, data, self.mix, self.n_transfer, self.random_state, self.enough
+        )
         n_rows = min(MOST_ROWS, LARGEST_TABLE // (most // LEAVES_OF_A_TREE + additive.n_outputs))
         if data.n_rows > n_rows:
             chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)

@@ -16,6 +16,7 @@ from ensemble_compress.algorithms import (
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
+    ReassignLeaves,
     ShareThresholds,
     Simplify,
 )
@@ -38,6 +39,12 @@ LARGEST_PRUNED = 1000
 
 LARGEST_GROWN = 8192
 """Leaves of the largest student that is grown; twice as many where there are several outputs."""
+
+SMALL_STUDENT = 600
+"""Leaves of the largest student that learns best from few synthetic rows."""
+
+MANY_TRANSFER_ROWS = 60_000
+"""Rows that larger ones learn from, as far as they are made up."""
 
 AVERAGED_TREES = 100
 """As many trees of an average are taken to begin with; more cost in proportion."""
@@ -89,17 +96,27 @@ class Candidate:
         return self.stages[-1][1]()
 
 
-FINISHES: dict[str, tuple[QuantizeLeaves, ...]] = {
-    "8 bits": (QuantizeLeaves(bits=8),),
-    "6 bits": (QuantizeLeaves(bits=6),),
-    "5 bits": (QuantizeLeaves(bits=5),),
+Finish = tuple[QuantizeLeaves | ReassignLeaves, ...]
+
+EIGHT: Finish = (QuantizeLeaves(bits=8),)
+CODEBOOK: Finish = (QuantizeLeaves(bits=6, method="kmeans"),)
+FINISHES: dict[str, Finish] = {
+    "8 bits": EIGHT,
+    "6 bits, fitted": (QuantizeLeaves(bits=6), ReassignLeaves(n_sweeps=2)),
+    "5 bits, fitted": (QuantizeLeaves(bits=5), ReassignLeaves(n_sweeps=2)),
+    "codebook of 64": CODEBOOK,
 }
-CODEBOOKS: dict[str, tuple[QuantizeLeaves, ...]] = {
-    "8 bits": (QuantizeLeaves(bits=8),),
+"""Leaves of one value: what rounding one does, the choice of the next ones mends."""
+
+CODEBOOKS: dict[str, Finish] = {
+    "8 bits": EIGHT,
     "5 bits": (QuantizeLeaves(bits=5),),
-    "codebook of 64": (QuantizeLeaves(bits=6, method="kmeans"),),
+    "codebook of 64": CODEBOOK,
 }
 """Leaves with a value for every output: the bytes are in the rows, so sharing rows pays."""
+
+FEWEST_FOR_CODEBOOK = 512
+"""Leaves of the smallest forest whose codebook of single values costs less than it saves."""
 
 LARGEST_CODEBOOK_WORK = 3_000_000
 
@@ -147,12 +164,18 @@ def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> It
     """Larger and larger students of their own."""
     most = LARGEST_GROWN if simple.n_outputs == 1 else 2 * LARGEST_GROWN
     sizes = sizes_below(min(simple.n_leaves - 1, most), 2)[::-1]
-    student = DistillForest(random_state=random_state)
-    for size, (grown, seconds) in zip(sizes, _timed(student.path(simple, data, sizes)), strict=False):
-        stages: list[Stage] = [(replace(student, max_leaves=size), Made.already(grown, seconds))]
-        yield from _finished(GROWN, size, stages, data)
-        if stop(GROWN):
-            return
+    small = DistillForest(random_state=random_state)
+    large = replace(small, enough=MANY_TRANSFER_ROWS)
+    for student, wanted in (
+        (small, [size for size in sizes if size <= SMALL_STUDENT]),
+        (large, [size for size in sizes if size > SMALL_STUDENT]),
+    ):
+        path = student.path(simple, data, wanted) if wanted else iter(())
+        for size, (grown, seconds) in zip(wanted, _timed(path), strict=False):
+            stages: list[Stage] = [(replace(student, max_leaves=size), Made.already(grown, seconds))]
+            yield from _finished(GROWN, size, stages, data)
+            if stop(GROWN):
+                return
 
 
 def _tree_path(simple: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
@@ -208,13 +231,16 @@ def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Itera
     if way != WHOLE:
         yield Candidate(Key(way, size, PLAIN), tuple(stages))
     yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)))
-    choices = FINISHES
+    choices = dict(FINISHES)
+    if forest.n_leaves < FEWEST_FOR_CODEBOOK:
+        del choices["codebook of 64"]
     if forest.values.shape[1] > 1:
         fits = forest.n_values * forest.values.shape[1] * 64 <= LARGEST_CODEBOOK_WORK
         choices = CODEBOOKS if fits else {name: CODEBOOKS[name] for name in ("8 bits", "5 bits")}
     for finish, algorithms in choices.items():
         tail: list[Stage] = [(ShareThresholds(), shared)]
-        tail += [(algorithm, Made(algorithm, tail[-1][1], data)) for algorithm in algorithms]
+        for algorithm in algorithms:
+            tail.append((algorithm, Made(algorithm, tail[-1][1], data)))
         yield Candidate(Key(way, size, finish), (*stages, *tail))
 
 
@@ -261,7 +287,10 @@ def stage_key(key: Key, n_left: int) -> Key:
     """The key of the candidate that lacks the last `n_left` stages of the one called `key`."""
     if key.way == STEPS:
         return Key(STEPS, key.size + n_left, "")
-    return key if n_left == 0 else key._replace(finish={1: SHARED, 2: PLAIN}.get(n_left, ""))
+    n_tail = len((FINISHES | CODEBOOKS).get(key.finish, ()))
+    if n_left == 0:
+        return key
+    return key._replace(finish={n_tail: SHARED, n_tail + 1: PLAIN}.get(n_left, ""))
 
 
 def keeps_no_leaves(key: Key) -> bool:
