@@ -186,7 +186,7 @@ class _Growth:
     def __init__(
         self, options: DistillForest, additive: Forest, data: Data, target: NDArray[np.float64]
     ) -> None:
-        self.options, self.additive = options, additive
+        self.options, self.additive, self.data = options, additive, data
         self.grid = Grid.of(additive)
         self.bins = self.grid.bins(additive, data.X)
         start = replace(additive.take([]), values=np.zeros((0, 1)), tree_output=np.zeros(0, np.int32))

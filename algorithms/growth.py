@@ -16,6 +16,10 @@ GAIN, COLUMN, EDGE, MISSING_LEFT = range(4)
 """What is known of a node's best split."""
 
 
+ROUNDING = 1e-12
+"""A gain of a smaller share of what it is a difference of is an error of rounding."""
+
+
 class Rules(NamedTuple):
     """How a tree is grown.
 
@@ -139,6 +143,7 @@ def _find_split(histogram: Any, n_edges: Any, sums: Any, rules: Any, is_used: An
     before = total * total / (weight + penalty)
     if weight < 2.0 * least:
         return
+    most = ROUNDING * before
     for c in range(histogram.shape[0]):
         here, g, h = histogram[c], 0.0, 0.0
         n_sides = 2 if here[MISSING, 1] > 1e-9 else 1  # what a subtraction leaves of nothing
@@ -152,7 +157,8 @@ def _find_split(histogram: Any, n_edges: Any, sums: Any, rules: Any, is_used: An
                     continue
                 gain = low * low / (low_weight + penalty) + high * high / (high_weight + penalty) - before
                 gain *= 1.0 if is_used[c, e] else rules.reuse
-                if gain > best[GAIN]:
+                if gain > most:
+                    most = gain
                     best[GAIN], best[COLUMN], best[EDGE], best[MISSING_LEFT] = gain, c, e, side
 
 
