@@ -64,12 +64,12 @@ def hits(given: Answers, data: Data) -> NDArray[np.float64]:
 
 
 def explained(given: Answers, data: Data) -> NDArray[np.float64]:
-    """The parts of R2: 1 less the squared error in units of the spread, averaged over outputs."""
+    """The parts of R2: 1 less the squared error in units of the spread, which counts as known, averaged over outputs."""
     y, weight = _targets(data), even(data)
     spread = weight @ np.square(y - weight @ y)
     error = np.square(y - given.values)
-    # A constant target: as in scikit-learn, 1 where it is met and 0 where it isn't.
-    parts = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), error == 0)
+    # A constant target: as in scikit-learn, 1 where all rows meet it and 0 where one doesn't.
+    parts = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), weight @ error == 0)
     return np.asarray(parts.mean(axis=1))
 
 
