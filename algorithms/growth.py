@@ -165,7 +165,7 @@ def _find_split(histogram: Any, n_edges: Any, sums: Any, rules: Any, is_used: An
 @inlined
 def _part(of_column: Any, best: Any, rows: Any, others: Any) -> Any:
     """Put the rows that go left before those that go right; how many go left."""
-    n_left, n_right = 0, 0
+    n_left, n_right = np.int32(0), np.int32(0)
     edge, missing = np.int32(best[EDGE]), np.int32(best[MISSING_LEFT])
     for k in range(len(rows)):
         i = rows[k]
@@ -174,7 +174,7 @@ def _part(of_column: Any, best: Any, rows: Any, others: Any) -> Any:
         rows[n_left] = i
         others[n_right] = i
         n_left += left
-        n_right += 1 - left
+        n_right += np.int32(1) - left
     rows[n_left:] = others[:n_right]
     return n_left
 

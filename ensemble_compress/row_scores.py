@@ -23,11 +23,11 @@ class Answers:
     values : ndarray of shape (n_rows, n_classes) or (n_rows, n_outputs)
         Probabilities of a classifier, values of a regression model.
     codes : ndarray of shape (n_rows,), optional
-        Class codes of a classifier.
+        Class codes of a classifier, whole numbers.
     """
 
     values: NDArray[np.float64]
-    codes: NDArray[np.intp] | None
+    codes: NDArray[Any] | None
 
     @classmethod
     def of(cls, forest: Forest, X: NDArray[Any]) -> "Answers":

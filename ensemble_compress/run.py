@@ -24,10 +24,11 @@ from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
 from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, split_off
 from ensemble_compress.forest import Forest
-from ensemble_compress.judge import Answers, Judge
+from ensemble_compress.judge import Judge
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path, stage_key
 from ensemble_compress.report import PathPoint, Step, make_report
+from ensemble_compress.row_scores import Answers
 from ensemble_compress.verdicts import (
     Expectation,
     Hearing,
