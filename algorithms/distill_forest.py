@@ -17,8 +17,14 @@ from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
-LARGEST_TABLE = 150_000_000
+LARGEST_TABLE = 300_000_000
 """Entries of the table of leaves, trees times rows; rows beyond it are left out."""
+
+LEAVES_OF_A_TREE = 6
+"""As few leaves may a tree have on the average before the table becomes larger than that."""
+
+MOST_ROWS = 120_000
+"""A student is grown on no more rows than this."""
 
 LEAST_ROWS = 5
 """A leaf's least weight by squares; by the other losses its least curvature is 1, which is as many rows or more."""
@@ -99,7 +105,7 @@ class DistillForest:
     tree_leaves: int = 32
     worth: float = 0.3
     rate: float = 0.5
-    reuse: float = 0.8
+    reuse: float = 0.5
     n_transfer: float = 10.0
     random_state: int = 0
 
@@ -159,7 +165,7 @@ class DistillForest:
     def _begin(self, forest: Forest, data: Data, most: int) -> "_Growth":
         additive = to_additive(forest)
         data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
-        n_rows = LARGEST_TABLE // (most // 2 + additive.n_outputs)
+        n_rows = min(MOST_ROWS, LARGEST_TABLE // (most // LEAVES_OF_A_TREE + additive.n_outputs))
         if data.n_rows > n_rows:
             chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
             data, target = data.take(chosen), target[:, chosen]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import inference_report
+import protocol_report
 from arm_report import arm_table
 from building_report import building_table
 from reading_report import fuzz_table, reading_table
@@ -182,9 +183,10 @@ OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "engines": inference_report.engines_table,
     "building": building_table,
     "arm": arm_table,
+    **protocol_report.TABLES,
 }
 """Those of the benchmarks' own page."""
-SOURCES = {"engines": "inference"}
+SOURCES = {"engines": "inference", **protocol_report.SOURCES}
 """The results that a table is made from, where they have another name."""
 
 
