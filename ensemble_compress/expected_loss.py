@@ -132,7 +132,8 @@ def _calibrated(
         curvature = square - (mean * weight) @ mean.T + np.diag(penalty + 1e-9)
         found = _Calibration(evidence, likely, mean, np.linalg.solve(curvature, of_label - mean).T)
         step = np.linalg.solve(curvature, (of_label - mean) @ weight - penalty * factors)
-        step = np.clip(factors + step, -4, 4) - factors
+        # Shortened as a whole: the direction has to stay one that leads up.
+        step /= max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-4:
             break
     assert found is not None
