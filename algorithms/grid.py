@@ -48,7 +48,7 @@ class Grid:
         columns: list[tuple[int, int, NDArray[np.float64]]] = []
         for f in np.unique(nodes.feature[~forest.is_leaf]).tolist():
             asks = nodes.feature == f
-            numeric = asks & (nodes.category_set < 0) & np.isfinite(nodes.threshold)
+            numeric = asks & (nodes.category_set < 0)
             if numeric.any():
                 columns.append((f, -1, _spread(nodes.threshold[numeric], weight[numeric])))
             sets = asks & (nodes.category_set >= 0)
@@ -86,7 +86,7 @@ class Grid:
     def thresholds(self, column: NDArray[np.int32], edge: NDArray[np.int32]) -> NDArray[np.float64]:
         """The threshold of each pair of column and edge."""
         start = np.cumsum(self.n_edges) - self.n_edges
-        return np.concatenate(self.edges)[start[column] + edge]
+        return np.asarray(np.concatenate(self.edges)[start[column] + edge])
 
 
 def _spread(thresholds: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
