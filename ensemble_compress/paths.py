@@ -228,7 +228,8 @@ def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Itera
     before = stages[-1][1]
     shared = Made(ShareThresholds(), before, data)
     forest = before()
-    if way != WHOLE:
+    if way not in (WHOLE, GROWN):
+        # A student's thresholds are its teacher's: shared ones are no others, but shorter.
         yield Candidate(Key(way, size, PLAIN), tuple(stages))
     yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)))
     choices = dict(FINISHES)

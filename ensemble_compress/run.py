@@ -253,7 +253,7 @@ class Run:
     def _judge_round(self, one: Round) -> dict[Key, Hearing]:
         """What one round says of each candidate."""
         heard = {}
-        budget, expect = self.options.max_bytes, self._expectation([one])
+        budget = self.options.max_bytes
         with_error = self.options.confidence is not None or self.judge.tells_error
         allowed = self._allowed(self.judge.score(one.reference, one.judge))
         outlook = Outlook(allowed if budget is None else None, budget)
@@ -261,8 +261,9 @@ class Run:
             forest = candidate.build()
             answers = Answers.of(forest, one.judge.X)
             hearing = heard[candidate.key] = hear(self.judge, one, answers, with_error)
-            drop, error = (hearing.drop, hearing.error) if expect is None else expect([answers])
-            outlook.note(candidate.key, drop, error, 0 if budget is None else sizes.c_bytes(forest))
+            outlook.note(
+                candidate.key, hearing.drop, hearing.error, 0 if budget is None else sizes.c_bytes(forest)
+            )
         return heard
 
     def _verdicts(self, hearings: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> dict[Key, Verdict]:

@@ -253,7 +253,9 @@ def test_a_seed_says_which_rows_are_made_up_and_which_are_left_out(monkeypatch: 
         monkeypatch.setattr(distill_forest, "LARGEST_TABLE", table)
         option = DistillForest(max_leaves=20)
         growth = option._begin(forest, data, 20)
-        assert growth.data.n_rows == (11 * data.n_rows if table > 4000 else 4000 // 11)
+        assert growth.data.n_rows == (
+            11 * data.n_rows if table > 4000 else 4000 // (20 // distill_forest.LEAVES_OF_A_TREE + 1)
+        )
         assert option(forest, data) == option(forest, data)
         assert option(forest, data) != replace(option, random_state=1)(forest, data)
 
