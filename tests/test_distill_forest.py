@@ -271,6 +271,16 @@ def test_missing_values_go_where_the_answers_are_alike() -> None:
         assert_array_equal(y, small.predict(X))
 
 
+def test_missing_values_that_no_row_shows_go_where_the_teacher_sends_them() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    forest = read(GradientBoostingClassifier(random_state=0).fit(X, y))
+    for left in (True, False):
+        nodes = forest.nodes._replace(nan_left=np.full(forest.n_nodes, left) & ~forest.is_leaf)
+        teacher = replace(forest, nodes=nodes, handles_nan=True)
+        small = DistillForest(max_leaves=20, n_transfer=0)(teacher, Data(teacher.rows(X), y))
+        assert (small.nodes.nan_left[~small.is_leaf] == left).all()
+
+
 def test_a_booster_of_a_hundred_trees_fits_a_few_leaves() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     forest = read(GradientBoostingClassifier(random_state=0).fit(X, y))
