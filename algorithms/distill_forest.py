@@ -14,7 +14,6 @@ from ensemble_compress.algorithms.leaf_fit import LARGEST_STEP, SQUARED, LeafFit
 from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.data import Data
-from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -33,6 +32,9 @@ LEAST_ROWS = 5
 SETTLING_SWEEPS = 3
 """Passes of the refit over a forest that is done."""
 
+DEFAULT_SHARE = 0.1
+"""Leaves of the student as a share of the teacher's, where nothing else is said."""
+
 BYTES_RATIO = 0.93
 """Each size that is tried for a budget is this share of the one above it."""
 
@@ -48,10 +50,12 @@ class DistillForest:
 
     Parameters
     ----------
-    max_leaves : int or float
-        Leaves of the student: a number, or a share of the teacher's.
+    max_leaves : int or float, optional
+        Leaves of the student: a number, or a share of the teacher's. None is a share of 0.1, and no fewer than the
+        teacher's where `max_bytes` is given.
     max_bytes : int, optional
-        Bytes of the student's C tables (`ensemble_compress.sizes.c_bytes`); then `max_leaves` is only a limit.
+        Bytes of the student's C tables (`ensemble_compress.sizes.c_bytes`): the largest student that fits is taken, of no
+        more than `max_leaves` leaves; the smallest there is where none fits.
     mix : float
         What is fitted: 0 the labels, 1 the teacher's answers, between them a mixture. Without labels it is 1.
     penalty : float
@@ -79,7 +83,8 @@ class DistillForest:
     ----------
     Johnson and Zhang, "Learning nonlinear functions using regularized greedy forest", IEEE TPAMI 36(5), 2014, section 3
     (fully corrective growth); Bucila, Caruana and Niculescu-Mizil, "Model compression", KDD 2006 (soft labels and
-    synthetic rows); Alcalde-Llergo et al. and others reward the reuse of thresholds in training, "ToaD", ICLR 2026.
+    synthetic rows); Herrmann et al., "Boosted Trees on a Diet: Compact Models for Resource-Constrained Devices" (ToaD), ICLR
+    2026 (reuse of thresholds is rewarded; there by a penalty on new ones, here by a factor on their gain).
 
     Examples
     --------
@@ -93,7 +98,7 @@ class DistillForest:
     (True, True)
     """
 
-    max_leaves: int | float = 0.1
+    max_leaves: int | float | None = None
     max_bytes: int | None = None
     mix: float = 0.5
     penalty: float = 2.0
@@ -109,7 +114,8 @@ class DistillForest:
     measure: ClassVar[str] = "n_leaves"
 
     def __post_init__(self) -> None:
-        count_of(self, "max_leaves", 1)
+        if self.max_leaves is not None:
+            count_of(self, "max_leaves", 1)
         if self.max_bytes is not None:
             check_range(self, "max_bytes", 1, 2**40, whole=True)
         check_range(self, "mix", 0, 1)
@@ -123,14 +129,19 @@ class DistillForest:
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
         """The student; the forest itself where it is no larger than allowed."""
-        data = rows_of(self, forest, data)
-        if self.max_bytes is not None:
-            return self._within_bytes(forest, data)
-        max_leaves = count_of(self, "max_leaves", forest.n_leaves)
-        if max_leaves >= forest.n_leaves:
+        data, most = rows_of(self, forest, data), self._most_leaves(forest)
+        fits = self.max_bytes is None or bytes_of.c_bytes(forest) <= self.max_bytes
+        if fits and most >= forest.n_leaves:
             return forest
-        *_, student = self.path(forest, data, [max_leaves])
-        return student
+        if self.max_bytes is not None:
+            return self._within_bytes(forest, data, self.max_bytes, most)
+        return next(self.path(forest, data, [most]))
+
+    def _most_leaves(self, forest: Forest) -> int:
+        if self.max_leaves is not None:
+            return count_of(self, "max_leaves", forest.n_leaves)
+        share = DEFAULT_SHARE if self.max_bytes is None else 1.0
+        return max(1, round(share * forest.n_leaves))
 
     def path(self, forest: Forest, data: Data, sizes: Sequence[int]) -> Iterator[Forest]:
         """Yield a student of at most as many leaves for each of the rising `sizes`; one growth serves all.
@@ -160,23 +171,18 @@ class DistillForest:
             data, target = data.take(chosen), target[:, chosen]
         return _Growth(self, additive, data, target)
 
-    def _within_bytes(self, forest: Forest, data: Data) -> Forest:
+    def _within_bytes(self, forest: Forest, data: Data, max_bytes: int, most: int) -> Forest:
         """The largest student whose tables fit; the smallest one where none does."""
-        assert self.max_bytes is not None
-        most = count_of(self, "max_leaves", forest.n_leaves) if self.max_leaves != 0.1 else forest.n_leaves
-        if bytes_of.c_bytes(forest) <= self.max_bytes:
-            return forest
         # A leaf takes a byte at the very least.
-        sizes = [max(1, min(most, self.max_bytes))]
+        sizes = [min(most, max_bytes)]
         while sizes[-1] > 1:
             sizes.append(min(sizes[-1] - 1, int(sizes[-1] * BYTES_RATIO)))
-        found: Forest | None = None
-        for student in self.path(forest, data, sizes[::-1]):
-            if found is not None and bytes_of.c_bytes(student) > self.max_bytes:
+        students = self.path(forest, data, sizes[::-1])
+        found = next(students)
+        for student in students:
+            if bytes_of.c_bytes(student) > max_bytes:
                 break
             found = student
-        if found is None:
-            raise ParameterError("DistillForest: no student was grown")
         return found
 
 
@@ -213,7 +219,9 @@ class _Growth:
                 margin, self.n_refitted = self.fit.margin(), len(self.trees)
         return True
 
-    def _add_tree(self, k: int, state: NDArray[np.float64], margin: NDArray[np.float64], n_leaves: int) -> float:
+    def _add_tree(
+        self, k: int, state: NDArray[np.float64], margin: NDArray[np.float64], n_leaves: int
+    ) -> float:
         """Grow a tree for output k, as far as leaves are left and it pays; `margin` goes with it. The gain of its first split."""
         most = min(self.options.tree_leaves, n_leaves - len(self.fit.value))
         if most < 2:

@@ -48,7 +48,7 @@ class Grid:
         columns: list[tuple[int, int, NDArray[np.float64]]] = []
         for f in np.unique(nodes.feature[~forest.is_leaf]).tolist():
             asks = nodes.feature == f
-            numeric = asks & (nodes.category_set < 0) & np.isfinite(nodes.threshold)
+            numeric = asks & (nodes.category_set < 0)
             if numeric.any():
                 columns.append((f, -1, _spread(nodes.threshold[numeric], weight[numeric])))
             sets = asks & (nodes.category_set >= 0)

@@ -178,7 +178,11 @@ def _in_order(
     n_nodes: Any, child: Any, best: Any, first: Any, last: Any, rows: Any, sums: Any, rules: Any, is_used: Any
 ) -> Any:
     """The tree with its nodes in pre-order."""
-    column, edge, right = np.full(n_nodes, -1, np.int32), np.zeros(n_nodes, np.int32), np.full(n_nodes, -1, np.int32)
+    column, edge, right = (
+        np.full(n_nodes, -1, np.int32),
+        np.zeros(n_nodes, np.int32),
+        np.full(n_nodes, -1, np.int32),
+    )
     nan_left, cover = np.zeros(n_nodes, np.bool_), np.empty(n_nodes)
     step, leaf = np.empty(n_nodes // 2 + 1), np.empty(len(rows), np.int32)
     stack, place = np.zeros(n_nodes + 1, np.int32), np.empty(n_nodes, np.int32)

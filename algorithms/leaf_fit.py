@@ -9,15 +9,15 @@ Source: Ren, Cao, Wei and Sun, "Global Refinement of Random Forest", CVPR 2015, 
 the block Newton step is that of LogitBoost (Friedman, Hastie and Tibshirani, Annals of Statistics 28(2), 2000, section 4).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from ensemble_compress.algorithms.leaf_sweeps import add_leaf_rows, add_leaves, sum_leaves, sweep, sweep_rows
 from ensemble_compress.data import Data
-from ensemble_compress.engines import kernel
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
 from ensemble_compress.predict import LINKS
@@ -178,7 +178,7 @@ class LeafFit:
     weight: NDArray[np.float64]
     loss: int
     penalty: float
-    _table: NDArray[np.int32] | None = None
+    _table: NDArray[np.int32] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(cls, forest: Forest, data: Data, target: NDArray[np.float64], penalty: float) -> "LeafFit":
@@ -208,7 +208,7 @@ class LeafFit:
         )
 
     def append(self, leaf: NDArray[np.int32], value: NDArray[np.float64], output: int) -> None:
-        """Add a tree: the leaf of each row, counted within the tree, its leaves' values, and the output that it adds to."""
+        """Add a tree of one value a leaf: the leaf of each row, counted within the tree, the values, the output it adds to."""
         n_trees, n_leaves = len(self.output), len(self.value)
         if self._table is None or len(self._table) == n_trees:
             # Room for twice as many: a table that grew by a tree at a time would be copied for each.
@@ -225,10 +225,10 @@ class LeafFit:
         """The margins of all rows, shape (n_outputs, n_rows)."""
         if self.value.shape[1] > 1:
             rows = np.repeat(self.bias[None], self.leaf.shape[1], axis=0)
-            _add_leaf_rows(self.leaf, self.value, rows)
+            add_leaf_rows(self.leaf, self.value, rows)
             return np.ascontiguousarray(rows.T)
         out = np.repeat(self.bias[:, None], self.leaf.shape[1], axis=1)
-        _add_leaves(self.leaf, self.output, self.value[:, 0], out)
+        add_leaves(self.leaf, self.output, self.value[:, 0], out)
         return out
 
     def linearise(self, margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -256,10 +256,10 @@ class LeafFit:
             gradient -= step[:, None] * curvature
             if self.value.shape[1] > 1:
                 by_row = np.ascontiguousarray(np.concatenate([gradient, curvature]).T)
-                _sweep_rows(self.leaf, self.start, self.value, by_row, self.penalty, longest)
+                sweep_rows(self.leaf, self.start, self.value, by_row, self.penalty, longest)
             else:
                 values = self.value[:, 0].copy()
-                _sweep(self.leaf, self.start, self.output, values, gradient, curvature, self.penalty, longest)
+                sweep(self.leaf, self.start, self.output, values, gradient, curvature, self.penalty, longest)
                 self.value[:, 0] = values
 
     def stretch(self) -> None:
@@ -291,7 +291,7 @@ class LeafFit:
     def curvature_of_leaves(self, curvature: NDArray[np.float64]) -> NDArray[np.float64]:
         """The curvature of the loss along each leaf value, shape (n_leaves, width)."""
         out = np.zeros_like(self.value)
-        _sum_leaves(self.leaf, self.output, curvature, out)
+        sum_leaves(self.leaf, self.output, curvature, out)
         return out
 
 
@@ -302,106 +302,3 @@ def _mean(loss: int, margin: NDArray[np.float64]) -> NDArray[np.float64]:
     if loss == POISSON:
         return np.asarray(np.exp(np.minimum(margin, 50.0)))
     return LINKS["sigmoid" if loss == LOGISTIC else "identity"](margin)
-
-
-@kernel
-def _add_leaves(
-    leaf: NDArray[np.int32], output: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
-    for t in range(leaf.shape[0]):
-        row = out[output[t]]
-        for i in range(leaf.shape[1]):
-            row[i] += value[leaf[t, i]]
-
-
-@kernel
-def _add_leaf_rows(leaf: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """The same for leaves with a value for every output; the outputs of a row lie together, for that is how they are read."""
-    for t in range(leaf.shape[0]):
-        for i in range(leaf.shape[1]):
-            j = leaf[t, i]
-            for k in range(value.shape[1]):
-                out[i, k] += value[j, k]
-
-
-@kernel
-def _sum_leaves(
-    leaf: NDArray[np.int32], output: NDArray[np.int32], each: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
-    for t in range(leaf.shape[0]):
-        for w in range(out.shape[1]):
-            row = each[output[t] if output[t] >= 0 else w]
-            for i in range(leaf.shape[1]):
-                out[leaf[t, i], w] += row[i]
-
-
-@kernel
-def _sweep(
-    leaf: NDArray[np.int32],
-    start: NDArray[np.int32],
-    output: NDArray[np.int32],
-    value: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    curvature: NDArray[np.float64],
-    penalty: float,
-    longest: float,
-) -> None:
-    """One pass of block coordinate descent on the linearised loss; `gradient` is kept up to date."""
-    n_trees, n_rows = leaf.shape
-    largest = 1
-    for t in range(n_trees):
-        largest = max(largest, start[t + 1] - start[t])
-    sum_gradient, sum_curvature = np.empty(largest), np.empty(largest)
-    for t in range(n_trees):
-        first, n_leaves = start[t], start[t + 1] - start[t]
-        g, h, of_row = gradient[output[t]], curvature[output[t]], leaf[t]
-        sum_gradient[:n_leaves] = 0.0
-        sum_curvature[:n_leaves] = 0.0
-        for i in range(n_rows):
-            sum_gradient[of_row[i] - first] += g[i]
-            sum_curvature[of_row[i] - first] += h[i]
-        for j in range(n_leaves):
-            step = (sum_gradient[j] - penalty * value[first + j]) / (sum_curvature[j] + penalty + 1e-12)
-            step = min(max(step, -longest), longest)
-            value[first + j] += step
-            sum_gradient[j] = step
-        for i in range(n_rows):
-            g[i] -= h[i] * sum_gradient[of_row[i] - first]
-
-
-@kernel
-def _sweep_rows(
-    leaf: NDArray[np.int32],
-    start: NDArray[np.int32],
-    value: NDArray[np.float64],
-    state: NDArray[np.float64],
-    penalty: float,
-    longest: float,
-) -> None:
-    """The same for leaves with a value for every output; `state` holds a row's gradients and then its curvatures.
-
-    They lie together because that is how they are added up: one loop that the compiler makes vectors of.
-    """
-    n_trees, n_rows = leaf.shape
-    width = value.shape[1]
-    largest = 1
-    for t in range(n_trees):
-        largest = max(largest, start[t + 1] - start[t])
-    sums = np.empty((largest, 2 * width))
-    for t in range(n_trees):
-        first, n_leaves = start[t], start[t + 1] - start[t]
-        sums[:n_leaves] = 0.0
-        for i in range(n_rows):
-            of_leaf, of_row = sums[leaf[t, i] - first], state[i]
-            for k in range(2 * width):
-                of_leaf[k] += of_row[k]
-        for j in range(n_leaves):
-            for k in range(width):
-                step = sums[j, k] - penalty * value[first + j, k]
-                step = min(max(step / (sums[j, width + k] + penalty + 1e-12), -longest), longest)
-                value[first + j, k] += step
-                sums[j, k] = step
-        for i in range(n_rows):
-            step_of_leaf, of_row = sums[leaf[t, i] - first], state[i]
-            for k in range(width):
-                of_row[k] -= of_row[width + k] * step_of_leaf[k]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, to_additive
-from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.algorithms.lessons import lessons
+from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
 from ensemble_compress.forest import Forest

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -49,32 +48,33 @@ class Outlook:
 
     def __init__(self, allowed: float | None, max_bytes: int | None) -> None:
         self.allowed, self.max_bytes = allowed, max_bytes
+        # Of each size the finish that did best counts.
         self._least: dict[str, dict[int, float]] = {}
         self._most: dict[str, dict[int, float]] = {}
-        self._bytes: dict[str, dict[int, int]] = {}
+        self._bytes: dict[str, dict[int, float]] = {}
 
     def note(self, key: Key, drop: float, error: float, n_bytes: int) -> None:
         """A candidate of so many bytes lost `drop`, give or take three times `error`."""
-        for known, value, better in (
-            (self._least, drop - 3 * _known(error), min),
-            (self._most, drop + 3 * _known(error), min),
-            (self._bytes, n_bytes, min),
+        for known, value in (
+            (self._least, drop - 3 * _known(error)),
+            (self._most, drop + 3 * _known(error)),
+            (self._bytes, n_bytes),
         ):
-            of_way: dict[int, Any] = known.setdefault(key.way, {})  # type: ignore[attr-defined]
-            of_way[key.size] = better(of_way.get(key.size, value), value)
+            of_way = known.setdefault(key.way, {})
+            of_way[key.size] = min(of_way.get(key.size, value), value)
 
     def is_over(self, way: str) -> bool:
         """Whether no further size of the way can be wanted, however it is finished.
 
         A way that falls is over where its last two sizes have surely lost twice what is allowed; one that rises, where
-        its last two have surely lost no more than is allowed, or do not fit the budget by half.
+        its last two have surely lost no more than is allowed, or take more than one and a half times the budget.
         """
         sizes = list(self._least.get(way, ()))[-2:]
         if len(sizes) < 2:
             return False
-        if way in RISING and self.max_bytes is not None:
-            if all(2 * self._bytes[way][size] > 3 * self.max_bytes for size in sizes):
-                return True
+        too_large = np.inf if self.max_bytes is None else 1.5 * self.max_bytes
+        if way in RISING and all(self._bytes[way][size] > too_large for size in sizes):
+            return True
         if self.allowed is None:
             return False
         if way in RISING:
@@ -117,9 +117,10 @@ def within_tolerance(
         Largest loss of score.
     confidence : float, optional
         None goes by the smoothed estimate and its standard error, because the smallest of many that pass is
-        more often a lucky one than an unlucky one (accuracy and R2; other scorers don't tell their error). Otherwise candidates are tested from the largest down and the first
-        failure ends it (fixed-sequence testing, Maurer, Hothorn and Lehmacher 1995), so that the probability of taking
-        one that loses more is below `1 - confidence`, however many were tested.
+        more often a lucky one than an unlucky one; of scores that don't tell their error the estimate alone counts.
+        Otherwise candidates are tested from the largest down and the first failure ends it (fixed-sequence testing, Maurer,
+        Hothorn and Lehmacher 1995), so that the probability of taking one that loses more is below `1 - confidence`,
+        however many were tested.
     """
     if confidence is None:
         passed = [

@@ -53,7 +53,9 @@ def by_class(data: Data) -> NDArray[np.float64]:
     codes = np.asarray(data.y)
     share = np.bincount(codes, weights=weight)
     shares = share[codes]
-    return np.asarray(np.where(shares > 0, weight / np.where(shares > 0, shares, 1.0), 0.0) / max((share > 0).sum(), 1))
+    return np.asarray(
+        np.where(shares > 0, weight / np.where(shares > 0, shares, 1.0), 0.0) / max((share > 0).sum(), 1)
+    )
 
 
 def hits(given: Answers, data: Data) -> NDArray[np.float64]:

@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import joblib
@@ -18,30 +18,28 @@ from threadpoolctl import threadpool_limits
 from ensemble_compress import paths, sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.calibration import as_data, indexable, open_teacher
-from ensemble_compress.choice import Outlook, Verdict, choose, smoothed
+from ensemble_compress.choice import Outlook, Verdict, choose
 from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
 from ensemble_compress.data import Data
 from ensemble_compress.errors import BudgetError, InputError
-from ensemble_compress.expected_loss import MOST_ROWS, SCORES, expected_drop
 from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, split_off
 from ensemble_compress.forest import Forest
 from ensemble_compress.judge import Answers, Judge
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path, stage_key
 from ensemble_compress.report import PathPoint, Step, make_report
+from ensemble_compress.verdicts import (
+    Expectation,
+    Hearing,
+    expectation,
+    hear,
+    reference_score,
+    verdicts_of,
+    weights_of,
+)
 
 DEFAULT_TOLERANCE = 0.005
 LOSSLESS = Key("lossless", 0, "")
-
-
-@dataclass(eq=False)
-class _Judged:
-    """One candidate, an entry a round: what it was said to lose, and its answers on the judged rows."""
-
-    drops: tuple[float, ...]
-    scores: tuple[float, ...]
-    errors: tuple[float, ...]
-    answers: tuple[Answers, ...]
 
 
 class Run:
@@ -183,13 +181,13 @@ class Run:
             raise _budget_error(self.options.max_bytes, model, shortfall)
         return model
 
-    def _walk(self, rounds: Rounds) -> tuple[dict[Key, _Judged], dict[Key, Candidate]]:
+    def _walk(self, rounds: Rounds) -> tuple[dict[Key, tuple[Hearing, ...]], dict[Key, Candidate]]:
         """The candidates of the teacher that were judged in every round."""
         n_jobs = joblib.cpu_count() if self.options.n_jobs is None else self.options.n_jobs
         with _progress(self.options.verbose) as progress:
             bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
 
-            def judge(one: Round) -> dict[Key, tuple[float, float, float, Answers]]:
+            def judge(one: Round) -> dict[Key, Hearing]:
                 found = self._judge_round(one)
                 progress.advance(bar)
                 return found
@@ -200,9 +198,7 @@ class Run:
                 judged = {key for key in judged if paths.keeps_no_leaves(key)}
             candidates = self._final_candidates(rounds.final, judged)
             progress.advance(bar)
-        return {
-            key: _Judged(*zip(*(found[key] for found in by_round), strict=True)) for key in candidates
-        }, candidates
+        return {key: tuple(found[key] for found in by_round) for key in candidates}, candidates
 
     def _final_candidates(self, data: Data, judged: set[Key]) -> dict[Key, Candidate]:
         """The candidates made from all rows, of those keys that were judged."""
@@ -253,60 +249,33 @@ class Run:
             return auto_path(teacher, data, self.seed, stop)
         return list_path(self.options.steps, teacher, data)
 
-    def _judge_round(self, one: Round) -> dict[Key, tuple[float, float, float, Answers]]:
-        """What one round says of each candidate: the loss of score, the score, the loss's standard error, the answers."""
-        judged = {}
-        reference = self.judge.score(one.reference, one.judge)
-        budget = self.options.max_bytes
-        expect = self._expectation([one])
-        outlook = Outlook(self._allowed(reference) if budget is None else None, budget)
+    def _judge_round(self, one: Round) -> dict[Key, Hearing]:
+        """What one round says of each candidate."""
+        heard = {}
+        budget, expect = self.options.max_bytes, self._expectation([one])
+        with_error = self.options.confidence is not None or self.judge.tells_error
+        allowed = self._allowed(self.judge.score(one.reference, one.judge))
+        outlook = Outlook(allowed if budget is None else None, budget)
         for candidate in self._path(one.teacher, one.fit, outlook.is_over):
             forest = candidate.build()
             answers = Answers.of(forest, one.judge.X)
-            score = self.judge.score(answers, one.judge)
-            error = self._error(one, answers)
-            likely = (reference - score, error) if expect is None else expect([answers])
-            outlook.note(candidate.key, *likely, 0 if budget is None else sizes.c_bytes(forest))
-            judged[candidate.key] = (reference - score, score, error, _compact(answers))
-        return judged
+            hearing = heard[candidate.key] = hear(self.judge, one, answers, with_error)
+            drop, error = (hearing.drop, hearing.error) if expect is None else expect([answers])
+            outlook.note(candidate.key, drop, error, 0 if budget is None else sizes.c_bytes(forest))
+        return heard
 
-    def _error(self, one: Round, answers: Answers) -> float:
-        if self.options.confidence is None and not self.judge.tells_error:
-            return float("nan")
-        return self.judge.drop_error(one.reference, answers, one.judge)
+    def _verdicts(self, hearings: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> dict[Key, Verdict]:
+        found = verdicts_of(hearings, rounds.rounds, self._expectation(rounds.rounds))
+        return found | {LOSSLESS: Verdict(0.0, reference_score(self.judge, rounds.rounds), 0.0)}
 
-    def _verdicts(self, judged: dict[Key, _Judged], rounds: Rounds) -> dict[Key, Verdict]:
-        share = np.array([one.judge.n_rows for one in rounds.rounds], float)
-        share /= share.sum()
-        expect = self._expectation(rounds.rounds)
-        found = {}
-        for key, record in judged.items():
-            drop, error = float(share @ record.drops), float(np.sqrt(np.square(share) @ np.square(record.errors)))
-            if expect is not None:
-                drop, error = expect(record.answers)
-            found[key] = Verdict(drop, float(share @ record.scores), error)
-        return smoothed(found) | {LOSSLESS: Verdict(0.0, self._reference_score(rounds), 0.0, 0.0)}
-
-    def _expectation(self, rounds: Sequence[Round]) -> Callable[[Sequence[Answers]], tuple[float, float]] | None:
-        """What tells a student's expected loss from its answers in all rounds; None where labels have to.
+    def _expectation(self, rounds: Sequence[Round]) -> Expectation | None:
+        """What tells a student's expected loss from its answers; None where labels have to.
 
         A promise of probability rests on labels alone, and answers of the teacher as labels leave nothing to chance.
         """
-        if self.options.confidence is not None or self.judge.name not in SCORES or self.options._y is None:
+        if self.options.confidence is not None or self.options._y is None:
             return None
-        every = np.concatenate([one.judge.y for one in rounds])
-        rows = np.arange(0, len(every), max(1, -(-len(every) // MOST_ROWS)))
-        weight = np.concatenate([np.ones(one.judge.n_rows) if one.judge.weight is None else one.judge.weight for one in rounds])[rows]
-        teacher = joined([one.reference for one in rounds], rows)
-
-        def expect(answers: Sequence[Answers]) -> tuple[float, float]:
-            return expected_drop(self.judge.name, teacher, joined(answers, rows), every[rows], weight / weight.sum())
-
-        return expect
-
-    def _reference_score(self, rounds: Rounds) -> float:
-        scores = [self.judge.score(one.reference, one.judge) for one in rounds.rounds]
-        return float(np.average(scores, weights=[one.judge.n_rows for one in rounds.rounds]))
+        return expectation(self.judge, rounds)
 
     def _allowed(self, reference: float) -> float | None:
         """The loss that is allowed where the teacher scores `reference`, in units of the score."""
@@ -318,7 +287,7 @@ class Run:
         self,
         key: Key,
         candidates: dict[Key, Candidate],
-        judged: dict[Key, _Judged],
+        judged: dict[Key, tuple[Hearing, ...]],
         verdicts: dict[Key, Verdict],
         sizes_of: dict[Key, int],
         rounds: Rounds,
@@ -369,11 +338,11 @@ class Run:
         return CompressedModel(forest, report)
 
     def _held_out_answers(
-        self, key: Key, judged: dict[Key, _Judged], rounds: Rounds
+        self, key: Key, judged: dict[Key, tuple[Hearing, ...]], rounds: Rounds
     ) -> tuple[Data, NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """(the judged rows, what the teachers said about them, what the students said), round after round."""
         parts = [one.judge for one in rounds.rounds]
-        weight = None if parts[0].weight is None else np.concatenate([part.weight for part in parts])
+        weight = None if all(part.weight is None for part in parts) else weights_of(rounds.rounds)
         rows = Data(
             np.concatenate([part.X for part in parts]),
             np.concatenate([part.y for part in parts]),
@@ -385,19 +354,8 @@ class Run:
         return (
             rows,
             teacher,
-            np.concatenate([answers.values for answers in judged[key].answers]).astype(np.float64),
+            np.concatenate([hearing.answers.values for hearing in judged[key]]).astype(np.float64),
         )
-
-
-def _compact(answers: Answers) -> Answers:
-    codes = None if answers.codes is None else answers.codes.astype(np.int32)
-    return Answers(answers.values.astype(np.float32), codes)
-
-
-def joined(answers: Sequence[Answers], rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(values, class codes) of some rows of a classifier's answers, round after round."""
-    codes: Any = [part.codes for part in answers]
-    return np.concatenate([part.values for part in answers])[rows], np.concatenate(codes)[rows]
 
 
 def _parameters(algorithm: Any) -> str:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.algorithms import PruneNodes, prune_nodes
 from ensemble_compress.algorithms.leaf_fit import targets, to_additive
+from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 from ensemble_compress.readers import read

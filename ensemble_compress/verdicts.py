@@ -1,0 +1,131 @@
+"""What the rounds said of the candidates, put together: one loss of score and its error for each of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_compress.choice import Verdict, smoothed
+from ensemble_compress.expected_loss import MOST_ROWS, SCORES, expected_drop
+from ensemble_compress.folds import Round
+from ensemble_compress.judge import Answers, Judge
+from ensemble_compress.paths import Key
+
+Expectation = Callable[[Sequence[Answers]], tuple[float, float]]
+"""Tells, from a student's answers round after round, the loss of score to expect and its standard error."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hearing:
+    """What one round said of one candidate.
+
+    Attributes
+    ----------
+    drop, score : float
+        The loss of score against the teacher, and the score.
+    error : float
+        The standard error of `drop`, NaN where it was not asked for.
+    answers : Answers
+        What the candidate said about the judged rows.
+    """
+
+    drop: float
+    score: float
+    error: float
+    answers: Answers
+
+
+def hear(judge: Judge, one: Round, answers: Answers, with_error: bool) -> Hearing:
+    """What a round says of a candidate that answers so.
+
+    Parameters
+    ----------
+    judge : Judge
+        The scorer.
+    one : Round
+        The round.
+    answers : Answers
+        The candidate's, for the rows that the round judges by.
+    with_error : bool
+        Whether to tell the error of the loss, however long it takes.
+    """
+    reference, score = judge.score(one.reference, one.judge), judge.score(answers, one.judge)
+    error = judge.drop_error(one.reference, answers, one.judge) if with_error else float("nan")
+    return Hearing(reference - score, score, error, compact(answers))
+
+
+def compact(answers: Answers) -> Answers:
+    """The same in half the memory: every candidate's are kept until the choice is made."""
+    codes = None if answers.codes is None else answers.codes.astype(np.int32)
+    return Answers(answers.values.astype(np.float32), codes)
+
+
+def verdicts_of(
+    hearings: Mapping[Key, Sequence[Hearing]], rounds: Sequence[Round], expect: Expectation | None
+) -> dict[Key, Verdict]:
+    """The smoothed verdict on each candidate.
+
+    Parameters
+    ----------
+    hearings : mapping
+        By key, one for each round.
+    rounds : sequence of Round
+        The rounds; each counts as many rows as it judges by.
+    expect : callable, optional
+        What `expectation` returned; where there is one, it tells the losses.
+    """
+    share = np.array([one.judge.n_rows for one in rounds], float)
+    share /= share.sum()
+    found = {}
+    for key, heard in hearings.items():
+        drop = float(share @ [one.drop for one in heard])
+        error = float(np.sqrt(np.square(share) @ np.square([one.error for one in heard])))
+        if expect is not None:
+            drop, error = expect([one.answers for one in heard])
+        found[key] = Verdict(drop, float(share @ [one.score for one in heard]), error)
+    return smoothed(found)
+
+
+def expectation(judge: Judge, rounds: Sequence[Round]) -> Expectation | None:
+    """What tells a student's expected loss from its answers in all rounds; None where the score has no such estimate.
+
+    Parameters
+    ----------
+    judge : Judge
+        The scorer.
+    rounds : sequence of Round
+        The rounds, whose rows have labels.
+    """
+    # A scorer of the caller's own may have the name of one of ours; it doesn't tell its error.
+    if not judge.tells_error or judge.name not in SCORES:
+        return None
+    codes = np.concatenate([one.judge.y for one in rounds])  # type: ignore[misc]
+    rows = np.arange(0, len(codes), -(-len(codes) // MOST_ROWS))
+    weight = weights_of(rounds)[rows]
+    teacher = _joined([one.reference for one in rounds], rows)
+
+    def expect(answers: Sequence[Answers]) -> tuple[float, float]:
+        student = _joined(answers, rows)
+        return expected_drop(judge.name, teacher, student, codes[rows], weight / weight.sum())
+
+    return expect
+
+
+def weights_of(rounds: Sequence[Round]) -> NDArray[np.float64]:
+    """The weights of all judged rows, round after round; a row without one counts once."""
+    parts = [one.judge for one in rounds]
+    return np.concatenate([np.ones(part.n_rows) if part.weight is None else part.weight for part in parts])
+
+
+def reference_score(judge: Judge, rounds: Sequence[Round]) -> float:
+    """The teachers' score, each round counting as many rows as it judges by."""
+    scores = [judge.score(one.reference, one.judge) for one in rounds]
+    return float(np.average(scores, weights=[one.judge.n_rows for one in rounds]))
+
+
+def _joined(answers: Sequence[Answers], rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(values, class codes) of some rows of a classifier's answers, round after round."""
+    codes: Any = [part.codes for part in answers]
+    return np.concatenate([part.values for part in answers])[rows], np.concatenate(codes)[rows]
