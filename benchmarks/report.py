@@ -20,6 +20,7 @@ import protocol_report
 from arm_report import arm_table
 from building_report import building_table
 from reading_report import fuzz_table, reading_table
+from scale_report import scale_table
 
 from ensemble_compress.wording import number, size
 
@@ -183,6 +184,7 @@ OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "engines": inference_report.engines_table,
     "building": building_table,
     "arm": arm_table,
+    "scale": scale_table,
     **protocol_report.TABLES,
 }
 """Those of the benchmarks' own page."""
