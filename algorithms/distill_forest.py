@@ -69,7 +69,10 @@ class DistillForest:
     reuse : float
         What the gain of a test that is new to the student is multiplied by.
     n_transfer : float
-        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`); none beyond 20,000 rows.
+        Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`).
+    enough : int
+        Rows beyond which no synthetic ones are made up. A student of many leaves learns from more of them; one of few
+        had better look at the given rows.
     random_state : int
         Seed of the synthetic rows, and of the choice of rows where there are too many.
 
@@ -105,8 +108,9 @@ class DistillForest:
     tree_leaves: int = 32
     worth: float = 0.3
     rate: float = 0.5
-    reuse: float = 0.8
+    reuse: float = 0.5
     n_transfer: float = 10.0
+    enough: int = 20_000
     random_state: int = 0
 
     needs: ClassVar[frozenset[str]] = frozenset({"X"})
@@ -125,6 +129,7 @@ class DistillForest:
         check_range(self, "rate", 0, 1, open_low=True)
         check_range(self, "reuse", 0, 1, open_low=True)
         check_range(self, "n_transfer", 0, 1000)
+        check_range(self, "enough", 0, 10**9, whole=True)
         check_seed(self)
 
     def __call__(self, forest: Forest, data: Data) -> Forest:
@@ -164,7 +169,9 @@ class DistillForest:
 
     def _begin(self, forest: Forest, data: Data, most: int) -> "_Growth":
         additive = to_additive(forest)
-        data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
+        data, target = lessons(
+            forest, additive, data, self.mix, self.n_transfer, self.random_state, self.enough
+        )
         n_rows = min(MOST_ROWS, LARGEST_TABLE // (most // LEAVES_OF_A_TREE + additive.n_outputs))
         if data.n_rows > n_rows:
             chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
@@ -192,7 +199,7 @@ class _Growth:
     def __init__(
         self, options: DistillForest, additive: Forest, data: Data, target: NDArray[np.float64]
     ) -> None:
-        self.options, self.additive = options, additive
+        self.options, self.additive, self.data = options, additive, data
         self.grid = Grid.of(additive)
         self.bins = self.grid.bins(additive, data.X)
         start = replace(additive.take([]), values=np.zeros((0, 1)), tree_output=np.zeros(0, np.int32))

@@ -86,7 +86,7 @@ class Grid:
     def thresholds(self, column: NDArray[np.int32], edge: NDArray[np.int32]) -> NDArray[np.float64]:
         """The threshold of each pair of column and edge."""
         start = np.cumsum(self.n_edges) - self.n_edges
-        return np.concatenate(self.edges)[start[column] + edge]
+        return np.asarray(np.concatenate(self.edges)[start[column] + edge])
 
 
 def _spread(thresholds: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

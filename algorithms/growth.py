@@ -16,6 +16,10 @@ GAIN, COLUMN, EDGE, MISSING_LEFT = range(4)
 """What is known of a node's best split."""
 
 
+ROUNDING = 1e-12
+"""A gain of a smaller share of what it is a difference of is an error of rounding."""
+
+
 class Rules(NamedTuple):
     """How a tree is grown.
 
@@ -139,6 +143,7 @@ def _find_split(histogram: Any, n_edges: Any, sums: Any, rules: Any, is_used: An
     before = total * total / (weight + penalty)
     if weight < 2.0 * least:
         return
+    most = ROUNDING * before
     for c in range(histogram.shape[0]):
         here, g, h = histogram[c], 0.0, 0.0
         n_sides = 2 if here[MISSING, 1] > 1e-9 else 1  # what a subtraction leaves of nothing
@@ -152,14 +157,15 @@ def _find_split(histogram: Any, n_edges: Any, sums: Any, rules: Any, is_used: An
                     continue
                 gain = low * low / (low_weight + penalty) + high * high / (high_weight + penalty) - before
                 gain *= 1.0 if is_used[c, e] else rules.reuse
-                if gain > best[GAIN]:
+                if gain > most:
+                    most = gain
                     best[GAIN], best[COLUMN], best[EDGE], best[MISSING_LEFT] = gain, c, e, side
 
 
 @inlined
 def _part(of_column: Any, best: Any, rows: Any, others: Any) -> Any:
     """Put the rows that go left before those that go right; how many go left."""
-    n_left, n_right = 0, 0
+    n_left, n_right = np.int32(0), np.int32(0)
     edge, missing = np.int32(best[EDGE]), np.int32(best[MISSING_LEFT])
     for k in range(len(rows)):
         i = rows[k]
@@ -168,7 +174,7 @@ def _part(of_column: Any, best: Any, rows: Any, others: Any) -> Any:
         rows[n_left] = i
         others[n_right] = i
         n_left += left
-        n_right += 1 - left
+        n_right += np.int32(1) - left
     rows[n_left:] = others[:n_right]
     return n_left
 

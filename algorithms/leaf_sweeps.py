@@ -13,6 +13,7 @@ from ensemble_compress.engines import kernel
 def add_leaves(
     leaf: NDArray[np.int32], output: NDArray[np.int32], value: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
+    """Add the value of each row's leaf in each tree to the column of `out` that the tree adds to."""
     for t in range(leaf.shape[0]):
         row = out[output[t]]
         for i in range(leaf.shape[1]):
@@ -33,6 +34,7 @@ def add_leaf_rows(leaf: NDArray[np.int32], value: NDArray[np.float64], out: NDAr
 def sum_leaves(
     leaf: NDArray[np.int32], output: NDArray[np.int32], each: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
+    """Add up `each`, shape (n_outputs, n_rows), over the rows of each leaf."""
     for t in range(leaf.shape[0]):
         for w in range(out.shape[1]):
             row = each[output[t] if output[t] >= 0 else w]

@@ -13,7 +13,7 @@ ENOUGH_ROWS = 20_000
 
 
 def lessons(
-    forest: Forest, additive: Forest, data: Data, mix: float, n_transfer: float, random_state: int
+    forest: Forest, additive: Forest, data: Data, mix: float, n_transfer: float, random_state: int, enough: int = ENOUGH_ROWS
 ) -> tuple[Data, NDArray[np.float64]]:
     """(the given rows and the synthetic ones, what to fit on them, shape (n_outputs, n_rows)).
 
@@ -26,12 +26,14 @@ def lessons(
     mix : float
         What is fitted on given rows: 0 the labels, 1 the teacher's answers, between them a mixture.
     n_transfer : float
-        Synthetic rows, which the teacher labels, for each given one; none beyond `ENOUGH_ROWS`.
+        Synthetic rows, which the teacher labels, for each given one; none beyond `enough` rows.
     random_state : int
         Seed of the synthetic rows.
+    enough : int
+        No rows are made up beyond this number of rows, the given ones included.
     """
     target = targets(additive, taught(forest, data), mix)
-    n_made = int(min(n_transfer * data.n_rows, max(0, ENOUGH_ROWS - data.n_rows)))
+    n_made = int(min(n_transfer * data.n_rows, max(0, enough - data.n_rows)))
     made = transfer_rows(data.X, n_made, random_state)
     if not len(made):
         return data, target

@@ -173,9 +173,14 @@ def _known(error: float) -> float:
 
 
 def best_that_fits(verdicts: Mapping[Key, Verdict], sizes: Mapping[Key, int], max_bytes: int) -> Key | None:
-    """The candidate of the smallest loss within `max_bytes`, the smaller one among equals; None if none fits."""
+    """The candidate of the smallest loss within `max_bytes`; None if none fits.
+
+    Where the smoothed losses are equal the ones before smoothing decide: a budget is there to be used.
+    """
     fitting: Sequence[Key] = [key for key in verdicts if sizes[key] <= max_bytes]
-    return min(fitting, key=lambda key: (verdicts[key].smooth_drop, sizes[key]), default=None)
+    return min(
+        fitting, key=lambda key: (verdicts[key].smooth_drop, verdicts[key].drop, sizes[key]), default=None
+    )
 
 
 def choose(

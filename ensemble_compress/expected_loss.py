@@ -12,7 +12,7 @@ Source: a Rao-Blackwellised estimate in the sense of Owen, "Monte Carlo theory, 
 calibration of modern neural networks", ICML 2017, section 4.2).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ LEAST_PROBABILITY = 0.03
 PRIOR_DEVIATIONS = np.array([1e3, 1e3, 0.2, 0.2])
 """Of the powers of both models' probabilities, and of what each one's decision adds to a class's log-probability."""
 
-N_STEPS = 8
+N_STEPS = 16
 
 
 def expected_drop(
@@ -39,7 +39,7 @@ def expected_drop(
     codes: NDArray[Any],
     weight: NDArray[np.float64],
 ) -> tuple[float, float]:
-    """(the expected loss of score, its standard error).
+    """(the expected loss of score, its standard error over other rows and other labels).
 
     Parameters
     ----------
@@ -56,18 +56,49 @@ def expected_drop(
     -----
     Cost: O(n_rows * n_classes), a few passes.
     """
-    likely = _calibrated(_evidence(teacher, student), codes, weight)
-    gain = np.ones(likely.shape[1])
+    fit = _calibrated(_evidence(teacher, student), codes, weight)
+    said, every = (teacher[1], student[1]), np.arange(len(codes))
+    share = np.bincount(codes, weights=weight, minlength=fit.likely.shape[1])
+    gain = np.ones(len(share))
     if score == "balanced_accuracy":
-        share = np.bincount(codes, weights=weight, minlength=likely.shape[1])
-        gain = np.where(share > 0, 1 / np.where(share > 0, share, 1.0), 0.0) / max((share > 0).sum(), 1)
-    every = np.arange(len(codes))
-    worth = [likely[every, answers[1]] * gain[answers[1]] for answers in (teacher, student)]
+        gain = np.where(share > 0, 1 / np.where(share > 0, share, 1.0), 0.0) / (share > 0).sum()
+    worth = [fit.likely[every, of_model] * gain[of_model] for of_model in said]
     lost = worth[0] - worth[1]
     drop = float(weight @ lost)
+    # A label moves the estimate by the factors that it pulls at, too, and by the share of its class.
+    leverage = fit.slope(weight * worth[0], said[0]) - fit.slope(weight * worth[1], said[1])
+    influence = lost - drop + fit.pull @ leverage
+    if score == "balanced_accuracy":
+        by_class = [np.bincount(said[m], weight * worth[m], minlength=len(share)) for m in range(2)]
+        influence += drop - ((by_class[0] - by_class[1]) / np.where(share > 0, share, 1.0))[codes]
     # One row more on which they disagree, as in Judge.drop_error.
     unseen = (float(weight.max()) * float(gain.max())) ** 2
-    return drop, float(np.sqrt(np.square(weight) @ np.square(lost - drop) + unseen))
+    return drop, float(np.sqrt(np.square(weight) @ np.square(influence) + unseen))
+
+
+class _Calibration(NamedTuple):
+    """What two models together say of the labels.
+
+    Attributes
+    ----------
+    evidence : ndarray of shape (4, n_rows, n_classes)
+        What speaks for each class.
+    likely : ndarray of shape (n_rows, n_classes)
+        The probability of each class.
+    mean : ndarray of shape (4, n_rows)
+        The mean of the evidence over what is likely.
+    pull : ndarray of shape (n_rows, 4)
+        How far each label moves the factors, per unit of its weight.
+    """
+
+    evidence: NDArray[np.float64]
+    likely: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    pull: NDArray[np.float64]
+
+    def slope(self, worth: NDArray[np.float64], said: NDArray[Any]) -> NDArray[np.float64]:
+        """How a sum of `worth`, which is in proportion to what is likely of the classes `said`, changes with the factors."""
+        return np.asarray((self.evidence[:, np.arange(len(said)), said] - self.mean) @ worth)
 
 
 def _evidence(*models: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[np.float64]:
@@ -79,23 +110,34 @@ def _evidence(*models: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[np.float64]
 
 def _calibrated(
     evidence: NDArray[np.float64], codes: NDArray[Any], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The probability of each class: of the evidence with those factors that make the labels likeliest, shrunk by the prior."""
-    factors, every = np.array([0.5, 0.5, 0.0, 0.0]), np.arange(len(codes))
+) -> _Calibration:
+    """Of the evidence with those factors that make the labels likeliest, shrunk by the prior.
+
+    By Newton's steps from zero, halved where they lead too far: sure models are steep.
+    """
     penalty = 1 / np.square(PRIOR_DEVIATIONS) / len(codes)
-    of_label = evidence[:, every, codes]
+    every, of_label = np.arange(len(codes)), evidence[:, np.arange(len(codes)), codes]
+    factors, step = np.zeros(len(evidence)), np.zeros(len(evidence))
+    found, best = None, -np.inf
     for _ in range(N_STEPS):
-        likely = _softmax(np.tensordot(factors, evidence, 1))
+        likely = _softmax(np.tensordot(factors + step, evidence, 1))
+        score = float(weight @ np.log(likely[every, codes]) - penalty @ np.square(factors + step) / 2)
+        if found is not None and score < best - 1e-9:
+            step /= 2
+            continue
+        factors, best = factors + step, score
         weighted = evidence * likely
         mean = weighted.sum(axis=2)
-        gradient = (of_label - mean) @ weight - penalty * factors
         square = np.einsum("anc,bnc,n->ab", weighted, evidence, weight, optimize=True)
         curvature = square - (mean * weight) @ mean.T + np.diag(penalty + 1e-9)
-        step = np.clip(np.linalg.solve(curvature, gradient), -1, 1)
-        factors = np.clip(factors + step, -4, 4)
+        found = _Calibration(evidence, likely, mean, np.linalg.solve(curvature, of_label - mean).T)
+        step = np.linalg.solve(curvature, (of_label - mean) @ weight - penalty * factors)
+        # Shortened as a whole: the direction has to stay one that leads up.
+        step /= max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-4:
             break
-    return _softmax(np.tensordot(factors, evidence, 1))
+    assert found is not None
+    return found
 
 
 def _softmax(margin: NDArray[np.float64]) -> NDArray[np.float64]:

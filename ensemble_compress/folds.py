@@ -24,7 +24,7 @@ from ensemble_compress.clones import (
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
 from ensemble_compress.forest import Forest
-from ensemble_compress.judge import Answers
+from ensemble_compress.row_scores import Answers
 
 N_FOLDS = 4
 

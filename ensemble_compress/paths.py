@@ -17,6 +17,7 @@ from ensemble_compress.algorithms import (
     PruneNodes,
     PruneTrees,
     QuantizeLeaves,
+    ReassignLeaves,
     ShareThresholds,
     Simplify,
 )
@@ -48,6 +49,12 @@ LARGEST_ORDER = 20_000_000_000
 
 LARGEST_FINISHED = 50_000
 """Leaves of the largest forest that is finished in every way."""
+
+SMALL_STUDENT = 600
+"""Leaves of the largest student that learns best from few synthetic rows."""
+
+MANY_TRANSFER_ROWS = 60_000
+"""Rows that larger ones learn from, as far as they are made up."""
 
 AVERAGED_TREES = 100
 """As many trees of an average are taken to begin with; more cost in proportion."""
@@ -105,20 +112,30 @@ class Candidate:
         return self.stages[-1][1]()
 
 
-FINISHES: dict[str, tuple[QuantizeLeaves, ...]] = {
-    "8 bits": (QuantizeLeaves(bits=8),),
-    "6 bits": (QuantizeLeaves(bits=6),),
-    "5 bits": (QuantizeLeaves(bits=5),),
+Finish = tuple[QuantizeLeaves | ReassignLeaves, ...]
+
+EIGHT: Finish = (QuantizeLeaves(bits=8),)
+CODEBOOK: Finish = (QuantizeLeaves(bits=6, method="kmeans"),)
+FINISHES: dict[str, Finish] = {
+    "8 bits": EIGHT,
+    "6 bits, fitted": (QuantizeLeaves(bits=6), ReassignLeaves(n_sweeps=2)),
+    "5 bits, fitted": (QuantizeLeaves(bits=5), ReassignLeaves(n_sweeps=2)),
+    "codebook of 64": CODEBOOK,
 }
-CODEBOOKS: dict[str, tuple[QuantizeLeaves, ...]] = {
-    "8 bits": (QuantizeLeaves(bits=8),),
+"""Leaves of one value: what rounding one does, the choice of the next ones mends."""
+
+CODEBOOKS: dict[str, Finish] = {
+    "8 bits": EIGHT,
     "5 bits": (QuantizeLeaves(bits=5),),
-    "codebook of 64": (QuantizeLeaves(bits=6, method="kmeans"),),
+    "codebook of 64": CODEBOOK,
 }
 """Leaves with a value for every output: the bytes are in the rows, so sharing rows pays."""
 
 FEW_FINISHES = {"8 bits": CODEBOOKS["8 bits"]}
 """Those of a forest of more than `LARGEST_FINISHED` leaves, whose thresholds stay as they are."""
+
+FEWEST_FOR_CODEBOOK = 512
+"""Leaves of the smallest forest whose codebook of single values costs less than it saves."""
 
 LARGEST_CODEBOOK_WORK = 3_000_000
 
@@ -181,12 +198,18 @@ def largest_grown(teacher: Forest, data: Data) -> int:
 def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
     """Larger and larger students of their own."""
     sizes = sizes_below(largest_grown(simple, data), 2)[::-1]
-    student = DistillForest(random_state=random_state)
-    for size, (grown, seconds) in zip(sizes, _timed(student.path(simple, data, sizes)), strict=False):
-        stages: list[Stage] = [(replace(student, max_leaves=size), Made.already(grown, seconds))]
-        yield from _finished(GROWN, size, stages, data)
-        if stop(GROWN):
-            return
+    small = DistillForest(random_state=random_state)
+    large = replace(small, enough=MANY_TRANSFER_ROWS)
+    for student, wanted in (
+        (small, [size for size in sizes if size <= SMALL_STUDENT]),
+        (large, [size for size in sizes if size > SMALL_STUDENT]),
+    ):
+        path = student.path(simple, data, wanted) if wanted else iter(())
+        for size, (grown, seconds) in zip(wanted, _timed(path), strict=False):
+            stages: list[Stage] = [(replace(student, max_leaves=size), Made.already(grown, seconds))]
+            yield from _finished(GROWN, size, stages, data)
+            if stop(GROWN):
+                return
 
 
 def _tree_path(simple: Forest, data: Data, stop: Stop, every: NDArray[np.intp] | None) -> Iterator[Candidate]:
@@ -254,14 +277,19 @@ def _finished(
             yield Candidate(Key(way, size, finish), (*stages, *rounded), trees)
         return
     yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)), trees)
-    choices = FINISHES
+    choices = dict(FINISHES)
+    if forest.n_leaves < FEWEST_FOR_CODEBOOK:
+        del choices["codebook of 64"]
     if forest.values.shape[1] > 1:
         fits = forest.n_values * forest.values.shape[1] * 64 <= LARGEST_CODEBOOK_WORK
         choices = CODEBOOKS if fits else {name: CODEBOOKS[name] for name in ("8 bits", "5 bits")}
     for finish, algorithms in choices.items():
         tail: list[Stage] = [(ShareThresholds(), shared)]
-        tail += [(algorithm, Made(algorithm, tail[-1][1], data)) for algorithm in algorithms]
-        yield Candidate(Key(way, size, finish), (*stages, *tail), trees)
+        for algorithm in algorithms:
+            tail.append((algorithm, Made(algorithm, tail[-1][1], data)))
+        # Leaves that were fitted to each other are no longer those of single trees.
+        kept = trees if all(isinstance(algorithm, QuantizeLeaves) for algorithm in algorithms) else None
+        yield Candidate(Key(way, size, finish), (*stages, *tail), kept)
 
 
 class Made:
@@ -307,7 +335,10 @@ def stage_key(key: Key, n_left: int) -> Key:
     """The key of the candidate that lacks the last `n_left` stages of the one called `key`."""
     if key.way == STEPS:
         return Key(STEPS, key.size + n_left, "")
-    return key if n_left == 0 else key._replace(finish={1: SHARED, 2: PLAIN}.get(n_left, ""))
+    n_tail = len((FINISHES | CODEBOOKS).get(key.finish, ()))
+    if n_left == 0:
+        return key
+    return key._replace(finish={n_tail: SHARED, n_tail + 1: PLAIN}.get(n_left, ""))
 
 
 def is_judged_by_bags(candidate: Candidate) -> bool:

@@ -23,11 +23,11 @@ class Answers:
     values : ndarray of shape (n_rows, n_classes) or (n_rows, n_outputs)
         Probabilities of a classifier, values of a regression model.
     codes : ndarray of shape (n_rows,), optional
-        Class codes of a classifier.
+        Class codes of a classifier, whole numbers.
     """
 
     values: NDArray[np.float64]
-    codes: NDArray[np.intp] | None
+    codes: NDArray[Any] | None
 
     def take(self, rows: NDArray[np.intp]) -> "Answers":
         """Those for some of the rows."""
@@ -68,12 +68,12 @@ def hits(given: Answers, data: Data) -> NDArray[np.float64]:
 
 
 def explained(given: Answers, data: Data) -> NDArray[np.float64]:
-    """The parts of R2: 1 less the squared error in units of the spread, averaged over outputs."""
+    """The parts of R2: 1 less the squared error in units of the spread, which counts as known, averaged over outputs."""
     y, weight = _targets(data), even(data)
     spread = weight @ np.square(y - weight @ y)
     error = np.square(y - given.values)
-    # A constant target: as in scikit-learn, 1 where it is met and 0 where it isn't.
-    parts = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), error == 0)
+    # A constant target: as in scikit-learn, 1 where all rows meet it and 0 where one doesn't.
+    parts = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), weight @ error == 0)
     return np.asarray(parts.mean(axis=1))
 
 

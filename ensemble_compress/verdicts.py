@@ -11,8 +11,9 @@ from ensemble_compress.choice import Verdict, smoothed
 from ensemble_compress.data import Data
 from ensemble_compress.expected_loss import MOST_ROWS, SCORES, expected_drop
 from ensemble_compress.folds import Round
-from ensemble_compress.judge import Answers, Judge
+from ensemble_compress.judge import Judge
 from ensemble_compress.paths import Key
+from ensemble_compress.row_scores import Answers
 
 SURE_ERRORS = 5.0
 """So many standard errors away is sure."""
@@ -150,7 +151,7 @@ def expectation(judge: Judge, rounds: Sequence[Round]) -> Expectation | None:
     # A scorer of the caller's own may have the name of one of ours; it doesn't tell its error.
     if not judge.tells_error or judge.name not in SCORES:
         return None
-    codes = np.concatenate([one.judge.y for one in rounds])  # type: ignore[misc]
+    codes = np.concatenate([one.judge.y for one in rounds])
     rows = np.arange(0, len(codes), -(-len(codes) // MOST_ROWS))
     weight = weights_of(rounds)[rows]
     teacher = _joined([one.reference for one in rounds], rows)

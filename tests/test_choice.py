@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from ensemble_compress.choice import (
+    CAUTION,
     Outlook,
     Verdict,
     best_that_fits,
+    choose,
     promising_ways,
     smoothed,
     within_tolerance,
 )
-from ensemble_compress.paths import STEPS, Key
+from ensemble_compress.paths import GROWN, STEPS, Key
 
 
 def nodes(size: int) -> Key:
@@ -82,32 +84,96 @@ def test_a_budget_takes_the_best_that_fits_and_the_smaller_among_equals() -> Non
     assert best_that_fits(verdicts, sizes, 49) is None
 
 
-def test_a_way_is_hopeless_when_its_two_smallest_have_surely_lost_twice_what_is_allowed() -> None:
-    outlook = Outlook(0.01)
-    outlook.note(nodes(10), 0.05, 0.009)
-    assert not outlook.is_hopeless("nodes")
-    outlook.note(nodes(8), 0.06, 0.009)
-    assert outlook.is_hopeless("nodes")
-    assert not outlook.is_hopeless("trees")
-
-
-def test_a_way_is_not_hopeless_while_one_finish_of_a_size_may_do() -> None:
-    outlook = Outlook(0.01)
-    for size in (10, 8):
-        outlook.note(nodes(size), 0.5, 0.0)
-    outlook.note(Key("nodes", 8, "5 bits"), 0.05, 0.02)
-    assert not outlook.is_hopeless("nodes")
-
-
-def test_where_a_budget_decides_every_size_may_be_wanted() -> None:
-    outlook = Outlook(None)
-    for size in (10, 8):
-        outlook.note(nodes(size), 0.5, float("nan"))
-    assert not outlook.is_hopeless("nodes")
-
-
 def grown(size: int) -> Key:
-    return Key("grown", size, "8 bits")
+    return Key(GROWN, size, "8 bits")
+
+
+def test_a_way_that_falls_is_over_when_its_last_two_sizes_have_surely_lost_twice_what_is_allowed() -> None:
+    outlook = Outlook(0.01, None)
+    outlook.note(nodes(10), 0.05, 0.009, 0)
+    assert not outlook.is_over("nodes")
+    outlook.note(nodes(8), 0.06, 0.009, 0)
+    assert outlook.is_over("nodes")
+    assert not outlook.is_over("trees")
+
+
+def test_a_way_is_not_over_while_one_finish_of_a_size_may_do() -> None:
+    outlook = Outlook(0.01, None)
+    for size in (10, 8):
+        outlook.note(nodes(size), 0.5, 0.0, 0)
+    outlook.note(Key("nodes", 8, "5 bits"), 0.05, 0.02, 0)
+    assert not outlook.is_over("nodes")
+
+
+def test_a_way_that_rises_is_over_when_its_last_two_sizes_have_surely_lost_no_more_than_is_allowed() -> None:
+    outlook = Outlook(0.01, None)
+    outlook.note(grown(4), 0.5, 0.0, 0)
+    outlook.note(grown(5), 0.5, 0.0, 0)
+    assert not outlook.is_over(GROWN)
+    outlook.note(grown(6), 0.001, 0.002, 0)
+    assert not outlook.is_over(GROWN)
+    outlook.note(grown(8), 0.001, 0.004, 0)
+    assert not outlook.is_over(GROWN)
+    outlook.note(grown(10), 0.001, 0.002, 0)
+    assert not outlook.is_over(GROWN)
+    outlook.note(grown(12), 0.0, 0.003, 0)
+    assert outlook.is_over(GROWN)
+
+
+def test_one_finish_that_is_good_enough_will_do_where_a_way_rises() -> None:
+    outlook = Outlook(0.01, None)
+    for size in (10, 12):
+        outlook.note(grown(size), 0.0, 0.0, 0)
+        outlook.note(Key(GROWN, size, "5 bits"), 0.5, 0.0, 0)
+    assert outlook.is_over(GROWN)
+
+
+def test_where_a_budget_decides_every_size_that_may_fit_is_wanted() -> None:
+    outlook = Outlook(None, 100)
+    for way in (nodes, grown):
+        for size in (10, 8):
+            outlook.note(way(size), 0.5, float("nan"), 150)
+        assert not outlook.is_over(way(1).way)
+
+
+def test_a_way_that_rises_is_over_when_its_last_two_sizes_are_far_beyond_the_budget_in_every_finish() -> None:
+    outlook = Outlook(None, 100)
+    for size in (10, 12):
+        outlook.note(grown(size), 0.0, 0.0, 151)
+        outlook.note(nodes(size), 0.0, 0.0, 151)
+    assert outlook.is_over(GROWN)
+    assert not outlook.is_over("nodes")
+    outlook.note(Key(GROWN, 12, "5 bits"), 0.0, 0.0, 150)
+    assert not outlook.is_over(GROWN)
+
+
+def test_an_error_that_is_not_known_counts_as_none() -> None:
+    outlook = Outlook(0.01, None)
+    for size in (10, 8):
+        outlook.note(nodes(size), 0.021, float("nan"), 0)
+    assert outlook.is_over("nodes")
+
+
+def test_an_estimate_is_raised_by_a_share_of_its_error() -> None:
+    verdicts = {nodes(10): Verdict(0.0, 0.0, 0.01, 0.005), nodes(5): Verdict(0.0, 0.0, float("nan"), 0.005)}
+    sizes = {nodes(10): 2, nodes(5): 1}
+    edge = 0.005 + CAUTION * 0.01
+    assert within_tolerance(verdicts, sizes, edge, None) == [nodes(5), nodes(10)]
+    assert within_tolerance(verdicts, sizes, edge - 1e-6, None) == [nodes(5)]
+
+
+LOSSLESS = Key("lossless", 0, "")
+
+
+def test_the_choice_is_the_smallest_within_the_tolerance_or_the_best_within_the_budget() -> None:
+    verdicts = {nodes(n): Verdict(drop, 0.0, 0.0, drop) for n, drop in ((30, 0.0), (20, 0.01), (10, 0.02))}
+    verdicts[LOSSLESS] = Verdict(0.0, 0.0, 0.0)
+    sizes = {key: 10 * key.size for key in verdicts} | {LOSSLESS: 1000}
+    assert choose(verdicts, sizes, LOSSLESS, 0.01, None, None) == (nodes(20), "")
+    assert choose(verdicts, sizes, LOSSLESS, -1.0, None, None) == (LOSSLESS, "")
+    assert choose(verdicts, sizes, LOSSLESS, None, 250, None) == (nodes(20), "")
+    assert choose(verdicts, sizes, LOSSLESS, None, 50, None) == (nodes(10), "the smallest model found")
+    assert choose(verdicts, sizes, LOSSLESS, 0.01, 150, None) == (nodes(20), "the smallest model within the tolerance")  # fmt: skip
 
 
 def test_a_rising_way_ends_where_its_largest_size_is_out_of_reach() -> None:

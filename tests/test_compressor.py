@@ -230,15 +230,42 @@ def test_a_lossless_form_beyond_the_budget_is_an_error() -> None:
 def test_a_pair_of_rows_judges() -> None:
     X, X_val, y, y_val = train_test_split(*cancer(), test_size=0.4, random_state=1)
     small = ec.compress(forest_of((X, y)), X, y, validation=(X_val, y_val), tolerance=0.02)
-    assert small.report.reference == "held-out rows"
-    assert small.report.n_rows == len(y_val)
+    assert small.report.reference == "held-out rows and cross-fitted clones"
+    assert small.report.n_rows == len(y_val) + len(y)
 
 
 def test_a_fraction_is_held_out() -> None:
     rows = cancer()
     small = ec.compress(forest_of(rows), *rows, validation=0.25, tolerance=0.02)
+    assert small.report.reference == "held-out rows and cross-fitted clones"
+    assert small.report.n_rows == len(rows[1])
+
+
+def test_held_out_rows_judge_a_file_alone() -> None:
+    X, X_val, y, y_val = train_test_split(*cancer(), test_size=0.4, random_state=1)
+    small = ec.compress(ec.read(forest_of((X, y))), X, y, validation=(X_val, y_val), tolerance=0.02)
     assert small.report.reference == "held-out rows"
-    assert small.report.n_rows == pytest.approx(len(rows[1]) / 4, abs=2)
+    assert small.report.n_rows == len(y_val)
+
+
+def test_rows_of_the_callers_own_count_once_beside_weighted_ones() -> None:
+    X, X_val, y, y_val = train_test_split(*cancer(), test_size=0.4, random_state=1)
+    weight = np.full(len(y), 2.0)
+    small = ec.compress(
+        forest_of((X, y)), X, y, sample_weight=weight, validation=(X_val, y_val), tolerance=0.02
+    )
+    assert small.report.n_rows == len(y_val) + len(y)
+
+
+def test_a_scorer_of_the_callers_own_that_is_called_accuracy_is_not_taken_for_ours() -> None:
+    rows = iris()
+
+    def accuracy(estimator: Any, X: Any, y: Any) -> float:
+        return 0.5
+
+    # Every model scores alike: the smallest is taken, however many rows it gets wrong.
+    small = ec.compress(forest_of(rows), *rows, scoring=accuracy, tolerance=0.0)
+    assert small.n_leaves <= 2
 
 
 def test_without_labels_the_teacher_is_the_truth() -> None:
@@ -537,10 +564,10 @@ def test_the_report_tells_what_each_step_did() -> None:
     assert small.report.tolerance == 0.02
 
 
-def test_few_held_out_rows_promise_nothing() -> None:
+def test_few_held_out_rows_promise_nothing_where_the_teacher_cannot_be_trained_again() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     teacher = RandomForestClassifier(5, max_depth=4, random_state=0).fit(X[5:], y[5:])
-    small = ec.compress(teacher, X[5:], y[5:], tolerance=0.005, validation=(X[:2], y[:2]))
+    small = ec.compress(ec.read(teacher), X[5:], y[5:], tolerance=0.005, validation=(X[:2], y[:2]))
     assert small.forest == ec.pack(teacher).forest
     assert "2 held-out rows are too few to keep a tolerance by" in " ".join(small.report.notes)
 
@@ -559,7 +586,7 @@ def test_odd_options_are_refused_by_name(options: dict[str, Any], message: str) 
         ec.Compressor(**options).fit([[0.0]], [0.0])
 
 
-@pytest.mark.parametrize(("goal", "ways"), [({"tolerance": 0.1}, {"whole", "nodes"}), ({"max_bytes": 900}, {"whole", "rounds", "nodes"})])  # fmt: skip
+@pytest.mark.parametrize(("goal", "ways"), [({"tolerance": 0.1}, {"whole", "nodes", "grown"}), ({"max_bytes": 900}, {"whole", "rounds", "nodes", "grown"})])  # fmt: skip
 def test_within_a_tolerance_a_file_is_judged_on_refitted_leaves_only_by_what_refits_them(
     goal: dict[str, Any], ways: set[str]
 ) -> None:

@@ -9,6 +9,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from ensemble_compress import folds
 from ensemble_compress.clones import Task, can_be_cloned
 from ensemble_compress.data import Data
 from ensemble_compress.folds import N_FOLDS, has_few_rows, make_rounds, split_off
@@ -108,15 +109,43 @@ def test_a_forest_of_unknown_origin_is_cross_fitted() -> None:
         assert np.abs(one.reference.values - given.forest.predict_proba(X[one.rows])).max() > 1e-3
 
 
-def test_held_out_rows_judge_the_teacher_itself_and_join_at_the_end() -> None:
-    model = DecisionTreeClassifier(random_state=0, max_depth=3).fit(X[::2], Y[::2])
-    held_out = Data(X[1::2].astype(np.float32), Y[1::2])
-    rounds = make_rounds(task(model, X[::2], Y[::2]), held_out)
-    (one,) = rounds.rounds
-    assert one.judge is held_out
-    np.testing.assert_array_equal(model.predict_proba(X[1::2]), one.reference.values)
-    assert (one.fit.n_rows, rounds.final.n_rows) == (75, 150)
-    assert rounds.reference == "held-out rows"
+def held_out_case(model: Any) -> tuple[Any, Data]:
+    """(the task of half of the rows, the other half)."""
+    return task(model.fit(X[::2], Y[::2]), X[::2], Y[::2]), Data(X[1::2].astype(np.float32), Y[1::2])
+
+
+def test_few_held_out_rows_judge_the_teacher_itself_and_the_folds_of_its_clones_judge_as_well() -> None:
+    model = DecisionTreeClassifier(random_state=0, max_depth=3)
+    given, held_out = held_out_case(model)
+    rounds = make_rounds(given, held_out)
+    held, *crossed = rounds.rounds
+    assert rounds.reference == "held-out rows and cross-fitted clones"
+    assert held.judge is held_out
+    np.testing.assert_array_equal(model.predict_proba(X[1::2]), held.reference.values)
+    for expected, actual in zip(make_rounds(given).rounds, crossed, strict=True):
+        np.testing.assert_array_equal(expected.rows, actual.rows)
+        np.testing.assert_array_equal(expected.reference.values, actual.reference.values)
+    # The teacher's student learns from answers of clones that did not see the row.
+    np.testing.assert_array_equal(make_rounds(given).final.teacher, held.fit.teacher)
+
+
+def test_enough_held_out_rows_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, held_out = held_out_case(DecisionTreeClassifier(random_state=0, max_depth=3))
+    for enough, n_rounds in ((75, 1), (76, 1 + N_FOLDS)):
+        monkeypatch.setattr(folds, "ENOUGH_TO_JUDGE", enough)
+        rounds = make_rounds(given, held_out)
+        assert len(rounds.rounds) == n_rounds
+        np.testing.assert_array_equal(make_rounds(given).final.teacher, rounds.rounds[0].fit.teacher)
+    assert make_rounds(task(read(given.model), X[::2], Y[::2]), held_out).reference == "held-out rows"
+
+
+def test_held_out_rows_join_the_others_at_the_end() -> None:
+    model = DecisionTreeClassifier(random_state=0, max_depth=3)
+    given, held_out = held_out_case(model)
+    rounds = make_rounds(given, held_out)
+    assert (rounds.rounds[0].fit.n_rows, rounds.final.n_rows) == (75, 150)
+    np.testing.assert_array_equal(np.concatenate([Y[::2], Y[1::2]]), rounds.final.y)
+    np.testing.assert_array_equal(model.predict_proba(X[1::2]), rounds.final.teacher[75:])
 
 
 def test_without_labels_the_teachers_own_answers_are_judged_by() -> None:

@@ -1,5 +1,6 @@
 """Grids of tests and the trees that grow on them, against a search that tries everything in plain numpy."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,12 @@ def case(name: str, seed: int = 0) -> tuple[Forest, Grid, NDArray[Any], NDArray[
     X = zoo.rows(name)[: zoo.N_ROWS].copy()
     weight = random.integers(0, 3, len(X)) * random.random(len(X))
     gradient = np.where(np.nan_to_num(X[:, 0]) > 0.3, 1.0, -0.5) + random.normal(size=len(X))
-    return forest, Grid.of(forest), X, np.stack([weight * gradient, weight * (0.5 + random.random(len(X)))], axis=1)
+    return (
+        forest,
+        Grid.of(forest),
+        X,
+        np.stack([weight * gradient, weight * (0.5 + random.random(len(X)))], axis=1),
+    )
 
 
 def goes_left(forest: Forest, grid: Grid, X: NDArray[Any], split: Split) -> NDArray[np.bool_]:
@@ -55,7 +61,12 @@ def codes(forest: Forest, s: int) -> set[int]:
 
 
 def every_split(
-    forest: Forest, grid: Grid, X: NDArray[Any], state: NDArray[np.float64], rules: Rules, used: NDArray[np.bool_]
+    forest: Forest,
+    grid: Grid,
+    X: NDArray[Any],
+    state: NDArray[np.float64],
+    rules: Rules,
+    used: NDArray[np.bool_],
 ) -> list[Split]:
     """All splits that are allowed, and what they gain."""
 
@@ -77,7 +88,12 @@ def every_split(
 
 
 def grow(
-    forest: Forest, grid: Grid, X: NDArray[Any], state: NDArray[np.float64], rules: Rules = RULES, used: Any = None
+    forest: Forest,
+    grid: Grid,
+    X: NDArray[Any],
+    state: NDArray[np.float64],
+    rules: Rules = RULES,
+    used: Any = None,
 ) -> Tree:
     used = np.zeros((len(grid.edges), MISSING), bool) if used is None else used
     scratch = np.empty((2 * rules.most_leaves - 1, len(grid.edges), MISSING + 1, 2))
@@ -221,7 +237,9 @@ def test_every_split_is_the_best_of_all_tests(name: str, seed: int, reuse: float
         best = max(split.gain for split in possible)
         taken = [split.gain for split in possible if split[1:3] == (tree.column[j], tree.edge[j]) and split.missing_left == tree.nan_left[j]]  # fmt: skip
         assert_allclose(best, taken, rtol=1e-9)
-    assert_allclose(max(split.gain for split in every_split(forest, grid, X, state, rules, before)), tree.gain)
+    assert_allclose(
+        max(split.gain for split in every_split(forest, grid, X, state, rules, before)), tree.gain
+    )
     expected = before.copy()
     expected[tree.column[splits], tree.edge[splits]] = True
     assert_array_equal(expected, used)
@@ -241,7 +259,7 @@ def test_the_best_split_of_all_leaves_comes_first() -> None:
     forest, grid, X, state = case("random forest text")
     used = np.zeros((len(grid.edges), MISSING), bool)
     trees = [grow(forest, grid, X, state, RULES._replace(most_leaves=most)) for most in range(2, 8)]
-    for small, large in zip(trees, trees[1:], strict=False):
+    for small, large in pairwise(trees):
         reach = rows_of_nodes(forest, grid, X, small)
         leaves = [reach[j] for j in np.flatnonzero(small.column < 0)]
         possible = [max((s.gain for s in every_split(forest, grid, X[rows], state[rows], RULES, used)), default=0.0) for rows in leaves]  # fmt: skip

@@ -28,7 +28,6 @@ def test_the_default_for_classes_is_accuracy(name: str, weight: Any) -> None:
     forest, data, answers = case(name, weight)
     expected = accuracy_score(forest.classes[data.y], forest.predict(data.X), sample_weight=weight)
     assert Judge(None, forest.classes).score(answers, data) == pytest.approx(expected)
-    assert Judge("accuracy", forest.classes).is_default
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
@@ -37,6 +36,28 @@ def test_the_default_for_values_is_r2(name: str, weight: Any) -> None:
     forest, data, answers = case(name, weight)
     expected = r2_score(data.y, forest.predict(data.X), sample_weight=weight)
     assert Judge(None, None).score(answers, data) == pytest.approx(expected)
+
+
+def test_scores_that_are_means_tell_their_error_and_others_do_not() -> None:
+    classes = np.array([0, 1])
+    for scoring in (None, "accuracy", "balanced_accuracy"):
+        assert Judge(scoring, classes).tells_error
+    for scoring in (
+        None,
+        "r2",
+        "neg_mean_squared_error",
+        "neg_mean_absolute_error",
+        "neg_root_mean_squared_error",
+    ):
+        assert Judge(scoring, None).tells_error
+
+    def accuracy(estimator: Any, X: Any, y: Any) -> float:
+        return 0.0
+
+    for scoring in ("roc_auc", "neg_log_loss", make_scorer(accuracy_score), accuracy, "r2"):
+        assert not Judge(scoring, classes).tells_error
+    for scoring in ("neg_median_absolute_error", make_scorer(r2_score)):
+        assert not Judge(scoring, None).tells_error
 
 
 def test_a_constant_target_is_met_or_not() -> None:
