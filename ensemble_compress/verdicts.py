@@ -161,8 +161,9 @@ def expectation(judge: Judge, rounds: Sequence[Round]) -> Expectation | None:
         known = np.isfinite(student[0]).all(axis=1)
         if known.all():
             return expected_drop(judge.name, teacher, student, codes[rows], weight / weight.sum())
-        others = ((values[known], decided[known]) for values, decided in (teacher, student))
-        return expected_drop(judge.name, *others, codes[rows][known], weight[known] / weight[known].sum())
+        of_teacher, of_student = ((values[known], decided[known]) for values, decided in (teacher, student))
+        share = weight[known] / weight[known].sum()
+        return expected_drop(judge.name, of_teacher, of_student, codes[rows][known], share)
 
     return expect
 
@@ -181,7 +182,7 @@ def held_out_answers(
     """
     parts = [one.judge for one in rounds]
     weight = None if all(part.weight is None for part in parts) else weights_of(rounds)
-    labels = np.concatenate([part.y for part in parts])  # type: ignore[misc]
+    labels = np.concatenate([part.y for part in parts])
     rows = Data(np.concatenate([part.X for part in parts]), labels, weight)
     teacher = np.concatenate([one.reference.values for one in rounds])
     if heard is None:
