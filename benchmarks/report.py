@@ -179,12 +179,12 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 """Those of the front page."""
 OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
+    "scale": scale_table,
     "reading": reading_table,
     "fuzz": fuzz_table,
     "engines": inference_report.engines_table,
     "building": building_table,
     "arm": arm_table,
-    "scale": scale_table,
     **protocol_report.TABLES,
 }
 """Those of the benchmarks' own page."""
