@@ -20,6 +20,7 @@ import protocol_report
 from arm_report import arm_table
 from building_report import building_table
 from reading_report import fuzz_table, reading_table
+from scale_report import scale_table
 
 from ensemble_compress.wording import number, size
 
@@ -178,6 +179,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 """Those of the front page."""
 OTHER_TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
+    "scale": scale_table,
     "reading": reading_table,
     "fuzz": fuzz_table,
     "engines": inference_report.engines_table,

@@ -9,6 +9,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from ensemble_compress.paths import RISING, STEPS, Key
 
+SLOPE_SIZES = 6
+"""Steps between two sizes that tell how fast a loss falls: the larger size is four times the smaller one."""
+
 CAUTION = 0.5
 """Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
 
@@ -44,10 +47,12 @@ class Outlook:
         Largest loss of score; None where a budget decides, for which every size that fits may be wanted.
     max_bytes : int, optional
         The budget.
+    largest : int, optional
+        The largest size of a way whose sizes rise.
     """
 
-    def __init__(self, allowed: float | None, max_bytes: int | None) -> None:
-        self.allowed, self.max_bytes = allowed, max_bytes
+    def __init__(self, allowed: float | None, max_bytes: int | None, largest: int | None = None) -> None:
+        self.allowed, self.max_bytes, self.largest = allowed, max_bytes, largest
         # Of each size the finish that did best counts.
         self._least: dict[str, dict[int, float]] = {}
         self._most: dict[str, dict[int, float]] = {}
@@ -78,8 +83,33 @@ class Outlook:
         if self.allowed is None:
             return False
         if way in RISING:
-            return all(self._most[way][size] <= self.allowed for size in sizes)
+            return all(self._most[way][size] <= self.allowed for size in sizes) or self._is_out_of_reach(way)
         return all(self._least[way][size] > 2 * self.allowed for size in sizes)
+
+    def _is_out_of_reach(self, way: str) -> bool:
+        """Whether the loss of a rising way falls so slowly that its largest size would surely lose twice what is allowed.
+
+        It falls with the logarithm of the size, later ever more slowly; here it may go on as fast and half as fast again.
+        """
+        least = list(self._least[way].items())
+        if self.largest is None or self.allowed is None or len(least) <= SLOPE_SIZES:
+            return False
+        (before, more), (size, less) = least[-1 - SLOPE_SIZES], least[-1]
+        left = np.log(max(self.largest, size) / size) / np.log(size / before)
+        return bool(less - 1.5 * max(more - less, 0.0) * left > 2 * self.allowed)
+
+
+def promising_ways(verdicts: Mapping[Key, Verdict], allowed: float) -> set[str]:
+    """The ways in which some candidate may lose no more than is allowed.
+
+    Parameters
+    ----------
+    verdicts : mapping
+        By key.
+    allowed : float
+        The loss.
+    """
+    return {key.way for key, said in verdicts.items() if min(said.drop, said.smooth_drop) <= allowed}
 
 
 def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:

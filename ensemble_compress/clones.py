@@ -5,7 +5,7 @@ here for a row are those of a model, or of the trees of a model, that was traine
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
+from ensemble_compress.bags import Bags, answers_out_of_bag
 from ensemble_compress.data import Data
 from ensemble_compress.errors import EnsembleCompressError
 from ensemble_compress.forest import Forest
@@ -24,6 +25,10 @@ from ensemble_compress.readers import read
 from ensemble_compress.readers.kinds import find_base
 
 Rows = NDArray[np.intp]
+
+
+def nothing() -> None:
+    """Nobody is told."""
 
 
 class CloneError(Exception):
@@ -48,6 +53,8 @@ class Task:
         Seed of the folds.
     n_jobs : int, optional
         Teachers trained at a time.
+    tell : callable
+        Called whenever the teacher has been trained again.
     """
 
     model: Any
@@ -57,6 +64,7 @@ class Task:
     y: Any
     random_state: int = 0
     n_jobs: int | None = None
+    tell: Callable[[], None] = nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +112,7 @@ def train_on(task: Task, rows: Rows) -> Clone:
         raise
     except Exception as error:
         raise CloneError(f"{type(error).__name__}: {error}") from error
+    task.tell()
     if not _same_outputs(forest, task.forest):
         raise CloneError("a fold lacks a class that the teacher knows")
     if _named_columns(model) != _named_columns(task.model) or _columns_of_levels(
@@ -205,7 +214,7 @@ def answers_for_rounds(
         for one, judged in zip(clones, folds, strict=True):
             rows = np.setdiff1d(every, judged)
             full = np.full((task.data.n_rows, one.forest.n_outputs), np.nan)
-            full[rows] = _out_of_bag(one, task.data.take(rows))
+            full[rows] = answers_out_of_bag(Bags.of(one.model, len(rows)), one.forest, task.data.X[rows])
             taught.append(full)
         return taught
     pairs = list(combinations(range(len(folds)), 2))
@@ -220,20 +229,3 @@ def answers_for_rounds(
             out_of_fold(task, [without[min(j, k), max(j, k)] for j in others], [folds[j] for j in others])
         )
     return taught
-
-
-def _out_of_bag(clone: Clone, data: Data) -> NDArray[np.float64]:
-    """The mean answer of the trees that did not see a row in training, for the rows that the clone was trained on."""
-    forest, n_rows = clone.forest, data.n_rows
-    total, n_trees = np.zeros((n_rows, forest.n_outputs)), np.zeros(n_rows)
-    leaf = forest.find_leaves(data.X)
-    for t, sample in enumerate(clone.model.estimators_samples_):
-        outside = np.ones(n_rows, bool)
-        outside[sample] = False
-        rows = np.flatnonzero(outside)
-        total[rows] += forest.values[forest.nodes.leaf[leaf[rows, t]]]
-        n_trees[rows] += 1
-    mean = total / np.maximum(n_trees, 1)[:, None]
-    in_every_bag = n_trees == 0
-    mean[in_every_bag] = clone.answers(data.X)[in_every_bag]
-    return mean

@@ -26,9 +26,10 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     scoring : str or callable, optional
         As in scikit-learn; default accuracy or R2. Without labels the score is agreement with the teacher.
     validation : None, float or (X_val, y_val)
-        The rows that judge. None: folds of the given rows, the teacher trained again without each; a model that cannot
-        be trained again is judged in-sample, and the report says so. A fraction: so many rows are held out. A pair: rows
-        that the teacher was not trained on.
+        The rows that judge. None: folds of the given rows, the teacher trained again without each; from 20,000 rows on the
+        trees of a forest that did not see a row (out-of-bag) answer for it instead, and from 50,000 rows on any other teacher
+        is trained again once, without a share of the rows. A model that cannot be trained again is judged in-sample, and
+        the report says so. A fraction: so many rows are held out. A pair: rows that the teacher was not trained on.
     max_bytes : int, optional
         Budget for the C tables, in bytes.
     target : str
@@ -43,7 +44,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     n_jobs : int, optional
         Paths walked at a time; None walks as many as the process may use processors.
     verbose : bool
-        Whether to show a progress bar (on standard error, if it is a terminal).
+        Whether to show progress bars (on standard error, if it is a terminal).
 
     Attributes
     ----------
@@ -178,6 +179,11 @@ def compress(
     -----
     PipelineWarning
         The model is the last step of a pipeline, and the steps before it stay outside.
+
+    Notes
+    -----
+    A KeyboardInterrupt (Ctrl-C) while candidates are judged ends the search: the best that was judged by then is returned, and
+    a note on the report says so. A second one is raised.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
+from ensemble_compress.bags import Bags, answers_outside
 from ensemble_compress.clones import (
     CloneError,
     Task,
@@ -36,6 +37,9 @@ MANY_ROWS = 100
 ENOUGH_TO_JUDGE = 5000
 """With so many held-out rows the folds of the others need not judge as well."""
 
+MOST_JUDGED, MOST_FITTED = 25_000, 120_000
+"""Rows that a round judges by, and that a student is fitted on; beyond them a seeded choice of rows is as good."""
+
 HONEST_PENALTY, HONEST_SWEEPS = 30.0, 8
 """How leaves are refitted out of fold, to the labels alone, where the teacher cannot be trained again."""
 
@@ -56,6 +60,11 @@ class Round:
         The teacher's answers on those.
     rows : ndarray
         Which of the task's rows the judged ones are.
+    bags : Bags, optional
+        Where the teacher has seen the judged rows: which of its trees have. They judge only what keeps their leaves, each
+        row by those trees that have not seen it.
+    halved : Answers, optional
+        With them: the answers of every other of the trees that `reference` is the mean of.
     """
 
     teacher: Forest
@@ -63,6 +72,41 @@ class Round:
     judge: Data
     reference: Answers
     rows: NDArray[np.intp]
+    bags: Bags | None = None
+    halved: Answers | None = None
+
+    def answers(self, forest: Forest, trees: NDArray[np.intp] | None) -> Answers:
+        """What a candidate says about the judged rows; NaN where none of its trees is new to a row.
+
+        Parameters
+        ----------
+        forest : Forest
+            The candidate.
+        trees : ndarray of int, optional
+            Which of the teacher's trees it keeps; None where it has none of them.
+        """
+        if self.bags is None or trees is None:
+            return Answers.of(forest, self.judge.X)
+        return answers_outside(self.bags.take_trees(trees), forest, self.judge.X)
+
+    def known(self, answers: Answers) -> NDArray[np.intp]:
+        """The judged rows for which there are answers."""
+        if self.bags is None:
+            return np.arange(self.judge.n_rows)
+        return np.flatnonzero(np.isfinite(answers.values).all(axis=1))
+
+    def take(self, rows: NDArray[np.intp]) -> "Round":
+        """The same round, judging by some of its rows."""
+        if len(rows) == self.judge.n_rows:
+            return self
+        return replace(
+            self,
+            judge=self.judge.take(rows),
+            reference=self.reference.take(rows),
+            rows=self.rows[rows],
+            bags=None if self.bags is None else self.bags.take(rows),
+            halved=None if self.halved is None else self.halved.take(rows),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +147,37 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
     held_out : Data, optional
         Rows that the teacher was not trained on; they judge, and join the others at the end.
     """
+    rounds = _all_rounds(task, held_out)
+    generator = np.random.default_rng(task.random_state)
+    judging = tuple(_limited(one, generator) for one in rounds.rounds)
+    return replace(rounds, rounds=judging, final=_some(rounds.final, MOST_FITTED, generator))
+
+
+def _limited(one: Round, generator: np.random.Generator) -> Round:
+    one = replace(one, fit=_some(one.fit, MOST_FITTED, generator))
+    if one.judge.n_rows <= MOST_JUDGED:
+        return one
+    return one.take(choice_of(one.judge.n_rows, MOST_JUDGED, generator))
+
+
+def _some(data: Data, most: int, generator: np.random.Generator) -> Data:
+    return data if data.n_rows <= most else data.take(choice_of(data.n_rows, most, generator))
+
+
+def choice_of(n_rows: int, most: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """So many rows of `n_rows`, or all where there are fewer, in their order.
+
+    Parameters
+    ----------
+    n_rows, most : int
+        Rows there are, and rows wanted.
+    generator : Generator
+        Chooses.
+    """
+    return np.sort(generator.choice(n_rows, min(most, n_rows), replace=False))
+
+
+def _all_rounds(task: Task, held_out: Data | None) -> Rounds:
     if held_out is None and has_few_rows(task.data):
         return _in_sample_round(task)
     if task.data.y is None:
@@ -166,7 +241,7 @@ def _in_sample_round(task: Task) -> Rounds:
 
 def _refit_rounds(task: Task) -> Rounds:
     """Both sides by cross-fitting: the reference is the teacher's structure with all leaves refitted out of fold."""
-    folds = _folds(task, N_FOLDS)
+    folds = folds_of(task, N_FOLDS)
     note = (
         "in-sample: the teacher's structure has seen the rows that judge it; its leaves, and the student's, were refitted"
         " without them. Pass validation=(X_val, y_val) for an honest score"
@@ -212,7 +287,7 @@ class _Refit:
 def _cross_fitted(task: Task, refit: _Refit, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Answers for some rows of the teacher's structure whose leaves were refitted on the others of them."""
     taught: NDArray[np.float64] | None = None
-    for fit_part, other_part in _folds(replace(task, data=task.data.take(rows)), N_FOLDS):
+    for fit_part, other_part in folds_of(replace(task, data=task.data.take(rows)), N_FOLDS):
         found = refit(rows[fit_part], rows[other_part])[1].values
         taught = np.empty((len(rows), found.shape[1])) if taught is None else taught
         taught[other_part] = found
@@ -226,7 +301,7 @@ def _agreement_rounds(task: Task, held_out: Data | None) -> Rounds:
     forest = task.forest
     every = _answered(forest, task.data)
     parts = [(np.arange(task.data.n_rows), held_out)] if held_out is not None else []
-    folds = [] if held_out is not None else _folds(replace(task, data=every), N_FOLDS)
+    folds = [] if held_out is not None else folds_of(replace(task, data=every), N_FOLDS)
     rounds = []
     for fit_rows, other in [*parts, *folds]:
         judge = _answered(forest, other if isinstance(other, Data) else task.data.take(other))
@@ -252,7 +327,7 @@ def _held_out_rounds(task: Task, held_out: Data) -> Rounds:
     if can_be_cloned(task):
         try:
             if held_out.n_rows >= ENOUGH_TO_JUDGE:
-                folds = [rows for _, rows in _folds(task, N_FOLDS)]
+                folds = [rows for _, rows in folds_of(task, N_FOLDS)]
                 taught = out_of_fold(task, train_without(task, folds), folds)
             else:
                 crossed = _clone_rounds(task)
@@ -290,7 +365,7 @@ def _joined(first: Data, second: Data) -> Data:
 
 
 def _clone_rounds(task: Task) -> Rounds:
-    folds = _folds(task, N_FOLDS)
+    folds = folds_of(task, N_FOLDS)
     judged = [rows for _, rows in folds]
     clones = train_without(task, judged)
     taught = answers_for_rounds(task, clones, judged)
@@ -303,8 +378,16 @@ def _clone_rounds(task: Task) -> Rounds:
     return Rounds(tuple(rounds), final, "cross-fitted clones")
 
 
-def _folds(task: Task, n_splits: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """[(rows to fit on, rows to judge)]; classes are spread evenly; none where a class or the rows are too few."""
+def folds_of(task: Task, n_splits: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """[(rows to fit on, rows to judge)]; classes are spread evenly; none where a class or the rows are too few.
+
+    Parameters
+    ----------
+    task : Task
+        Whose rows.
+    n_splits : int
+        How many folds, or fewer.
+    """
     n_rows = task.data.n_rows
     if task.forest.is_classifier and task.data.y is not None:
         smallest = int(np.unique(task.data.y, return_counts=True)[1].min())

@@ -93,7 +93,7 @@ class Judge:
             rows = generator.integers(0, data.n_rows, data.n_rows)
             try:
                 part = data.take(rows)
-                drops.append(self.score(_take(teacher, rows), part) - self.score(_take(student, rows), part))
+                drops.append(self.score(teacher.take(rows), part) - self.score(student.take(rows), part))
             except InputError:
                 # A resample may lack a class that the scorer needs.
                 continue
@@ -105,10 +105,6 @@ def _name_of(scoring: Any) -> str | None:
     return getattr(scoring, "__name__", None) or getattr(
         getattr(scoring, "_score_func", None), "__name__", None
     )
-
-
-def _take(given: Answers, rows: NDArray[np.intp]) -> Answers:
-    return Answers(given.values[rows], None if given.codes is None else given.codes[rows])
 
 
 class _FixedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

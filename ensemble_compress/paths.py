@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble_compress.algorithms import (
     DistillForest,
@@ -40,6 +41,15 @@ LARGEST_PRUNED = 1000
 LARGEST_GROWN = 8192
 """Leaves of the largest student that is grown; twice as many where there are several outputs."""
 
+ROWS_OF_A_LEAF = 4
+"""Where there are many rows a larger one is grown, of a leaf for so many of them."""
+
+LARGEST_ORDER = 20_000_000_000
+"""Trees squared times rows times width of a leaf: beyond it the first trees of an average are kept."""
+
+LARGEST_FINISHED = 50_000
+"""Leaves of the largest forest that is finished in every way."""
+
 SMALL_STUDENT = 600
 """Leaves of the largest student that learns best from few synthetic rows."""
 
@@ -65,6 +75,8 @@ GROWN = "grown"
 RISING = (GROWN,)
 """The ways whose sizes rise; those of the others fall."""
 
+TREES, NODES = "trees", "nodes"
+
 WHOLE, PLAIN, SHARED = "whole", "as it is", "thresholds shared"
 
 
@@ -86,10 +98,14 @@ class Candidate:
         Its name in every round.
     stages : tuple of (algorithm, callable)
         The algorithms that made it, each with a function that returns the forest after it.
+    trees : ndarray of int, optional
+        Which of the teacher's trees it keeps, in their order, where their leaves are as they were but for rounding; None
+        where it has leaves of its own.
     """
 
     key: Key
     stages: tuple[Stage, ...]
+    trees: NDArray[np.intp] | None = None
 
     def build(self) -> Forest:
         """The forest after the last stage."""
@@ -114,6 +130,9 @@ CODEBOOKS: dict[str, Finish] = {
     "codebook of 64": CODEBOOK,
 }
 """Leaves with a value for every output: the bytes are in the rows, so sharing rows pays."""
+
+FEW_FINISHES = {"8 bits": CODEBOOKS["8 bits"]}
+"""Those of a forest of more than `LARGEST_FINISHED` leaves, whose thresholds stay as they are."""
 
 FEWEST_FOR_CODEBOOK = 512
 """Leaves of the smallest forest whose codebook of single values costs less than it saves."""
@@ -148,11 +167,13 @@ def auto_path(
     """
     simplified = Made(Simplify(), lambda: teacher, data)
     simple = simplified()
-    yield from _finished(WHOLE, 0, [(Simplify(), simplified)], data)
+    # Trees that turned out constant may be gone: then nobody knows which is which.
+    every = np.arange(simple.n_trees) if simple.n_trees == teacher.n_trees else None
+    yield from _finished(WHOLE, 0, [(Simplify(), simplified)], data, every)
     if simple.n_trees == 0:
         return
     if teacher.divisor > 1:
-        yield from _tree_path(simple, data, stop)
+        yield from _tree_path(simple, data, stop, every)
     else:
         yield from _round_path(teacher, data, stop)
     if simple.n_leaves <= LARGEST_PRUNED:
@@ -160,10 +181,23 @@ def auto_path(
     yield from _grown_path(simple, data, random_state, stop)
 
 
+def largest_grown(teacher: Forest, data: Data) -> int:
+    """Leaves of the largest student that is grown.
+
+    Parameters
+    ----------
+    teacher : Forest
+        What it is to do without.
+    data : Data
+        Rows that it is grown on.
+    """
+    most = LARGEST_GROWN if teacher.n_outputs == 1 else 2 * LARGEST_GROWN
+    return min(teacher.n_leaves - 1, max(most, data.n_rows // ROWS_OF_A_LEAF))
+
+
 def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
     """Larger and larger students of their own."""
-    most = LARGEST_GROWN if simple.n_outputs == 1 else 2 * LARGEST_GROWN
-    sizes = sizes_below(min(simple.n_leaves - 1, most), 2)[::-1]
+    sizes = sizes_below(largest_grown(simple, data), 2)[::-1]
     small = DistillForest(random_state=random_state)
     large = replace(small, enough=MANY_TRANSFER_ROWS)
     for student, wanted in (
@@ -178,17 +212,22 @@ def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> It
                 return
 
 
-def _tree_path(simple: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
+def _tree_path(simple: Forest, data: Data, stop: Stop, every: NDArray[np.intp] | None) -> Iterator[Candidate]:
     """Fewer and fewer trees of an average, as they are."""
     began = time.perf_counter()
-    order = PruneTrees().order(simple, data)
+    # Trees of an average are drawn alike: where an order costs too much, any of them will do.
+    work = simple.n_trees**2 * data.n_rows * simple.values.shape[1]
+    pruner = PruneTrees() if work <= LARGEST_ORDER else PruneTrees(method="first")
+    order = pruner.order(simple, data)
     seconds = time.perf_counter() - began
     for n_trees in sizes_below(simple.n_trees - 1, 1)[::2]:
-        if stop("trees"):
+        if stop(TREES):
             return
-        kept = keep_trees(simple, np.sort(order[:n_trees]))
-        stages: list[Stage] = [(PruneTrees(n_trees=n_trees), Made.already(kept, seconds))]
-        yield from _finished("trees", n_trees, stages, data)
+        trees = np.sort(order[:n_trees])
+        stages: list[Stage] = [
+            (replace(pruner, n_trees=n_trees), Made.already(keep_trees(simple, trees), seconds))
+        ]
+        yield from _finished(TREES, n_trees, stages, data, trees if every is not None else None)
 
 
 def _round_path(teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
@@ -218,20 +257,27 @@ def _node_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Ite
     pruner = PruneNodes(random_state=random_state)
     for size, (pruned, seconds) in zip(sizes, _timed(pruner.path(start, data, sizes)), strict=False):
         stages: list[Stage] = [*first, (replace(pruner, max_leaves=size), Made.already(pruned, seconds))]
-        yield from _finished("nodes", size, stages, data)
-        if stop("nodes"):
+        yield from _finished(NODES, size, stages, data)
+        if stop(NODES):
             return
 
 
-def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Iterator[Candidate]:
+def _finished(
+    way: str, size: int, stages: Sequence[Stage], data: Data, trees: NDArray[np.intp] | None = None
+) -> Iterator[Candidate]:
     """One structure with its thresholds shared and its leaves quantised, in each of the ways."""
     before = stages[-1][1]
     shared = Made(ShareThresholds(), before, data)
     forest = before()
     if way not in (WHOLE, GROWN):
         # A student's thresholds are its teacher's: shared ones are no others, but shorter.
-        yield Candidate(Key(way, size, PLAIN), tuple(stages))
-    yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)))
+        yield Candidate(Key(way, size, PLAIN), tuple(stages), trees)
+    if forest.n_leaves > LARGEST_FINISHED:
+        for finish, algorithms in FEW_FINISHES.items():
+            rounded = [(algorithm, Made(algorithm, before, data)) for algorithm in algorithms]
+            yield Candidate(Key(way, size, finish), (*stages, *rounded), trees)
+        return
+    yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)), trees)
     choices = dict(FINISHES)
     if forest.n_leaves < FEWEST_FOR_CODEBOOK:
         del choices["codebook of 64"]
@@ -242,7 +288,9 @@ def _finished(way: str, size: int, stages: Sequence[Stage], data: Data) -> Itera
         tail: list[Stage] = [(ShareThresholds(), shared)]
         for algorithm in algorithms:
             tail.append((algorithm, Made(algorithm, tail[-1][1], data)))
-        yield Candidate(Key(way, size, finish), (*stages, *tail))
+        # Leaves that were fitted to each other are no longer those of single trees.
+        kept = trees if all(isinstance(algorithm, QuantizeLeaves) for algorithm in algorithms) else None
+        yield Candidate(Key(way, size, finish), (*stages, *tail), kept)
 
 
 class Made:
@@ -294,9 +342,14 @@ def stage_key(key: Key, n_left: int) -> Key:
     return key._replace(finish={n_tail: SHARED, n_tail + 1: PLAIN}.get(n_left, ""))
 
 
+def is_judged_by_bags(candidate: Candidate) -> bool:
+    """Whether rows that the teacher has seen can judge it: by the trees that haven't, or it is grown from other rows."""
+    return candidate.trees is not None or candidate.key.way == GROWN
+
+
 def keeps_no_leaves(key: Key) -> bool:
     """Whether a candidate's leaves are fitted anew or its loss does not depend on them: then the teacher's own are not judged."""
-    return key.way in ("nodes", GROWN, STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
+    return key.way in (NODES, GROWN, STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
 
 
 def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:

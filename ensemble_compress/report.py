@@ -106,7 +106,7 @@ class Report:
     score : tuple of two floats, optional
         That score of the teacher and of the student, on the rows that `reference` names.
     reference : str
-        How the teacher's score was obtained: "cross-fitted clones", "held-out rows", "in-sample" or
+        How the teacher's score was obtained: "cross-fitted clones", "out-of-bag answers", "held-out rows", "in-sample" or
         "agreement with the teacher".
     n_rows : int
         Number of rows that the scores and the agreement were measured on.

@@ -29,6 +29,10 @@ class Answers:
     values: NDArray[np.float64]
     codes: NDArray[Any] | None
 
+    def take(self, rows: NDArray[np.intp]) -> "Answers":
+        """Those for some of the rows."""
+        return Answers(self.values[rows], None if self.codes is None else self.codes[rows])
+
     @classmethod
     def of(cls, forest: Forest, X: NDArray[Any]) -> "Answers":
         """The answers of a forest."""

@@ -2,44 +2,58 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import joblib
 import numpy as np
-from joblib import Parallel, delayed
-from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 from sklearn.utils import _safe_indexing, check_random_state
 from threadpoolctl import threadpool_limits
 
 from ensemble_compress import paths, sizes
 from ensemble_compress.algorithms import Simplify
+from ensemble_compress.bag_rounds import make_rounds_of_bags
 from ensemble_compress.calibration import as_data, indexable, open_teacher
-from ensemble_compress.choice import Outlook, Verdict, choose
-from ensemble_compress.clones import CloneError, Task, can_be_cloned, train_on
+from ensemble_compress.choice import Outlook, Verdict, choose, promising_ways
+from ensemble_compress.clones import CloneError, Task, can_be_cloned, nothing, train_on
 from ensemble_compress.data import Data
-from ensemble_compress.errors import BudgetError, InputError
-from ensemble_compress.folds import Round, Rounds, has_few_rows, make_rounds, split_off
+from ensemble_compress.errors import InputError
+from ensemble_compress.folds import (
+    MOST_JUDGED,
+    Round,
+    Rounds,
+    has_few_rows,
+    make_rounds,
+    split_off,
+)
 from ensemble_compress.forest import Forest
+from ensemble_compress.hearings import hear_rounds, progress_bars
+from ensemble_compress.interrupts import Interrupt
 from ensemble_compress.judge import Judge
 from ensemble_compress.model import CompressedModel
-from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path, stage_key
-from ensemble_compress.report import PathPoint, Step, make_report
-from ensemble_compress.row_scores import Answers
+from ensemble_compress.outcome import budget_error, parameters_of, path_of, steps_of
+from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path
+from ensemble_compress.report import Step, make_report
 from ensemble_compress.verdicts import (
     Expectation,
     Hearing,
     expectation,
     hear,
+    held_out_answers,
+    is_hopeless,
     reference_score,
+    shortfall_of,
     verdicts_of,
-    weights_of,
 )
 
 DEFAULT_TOLERANCE = 0.005
+HOPELESS = 4.0
+"""A candidate that surely lost so many times what is allowed needs no better estimate."""
+
+HELD_OUT_SHARE, MANY_ROWS_TO_TRAIN = 0.2, 50_000
+"""From so many rows on a teacher is trained again once, without so large a share of them, and not for folds."""
+
 LOSSLESS = Key("lossless", 0, "")
 
 
@@ -66,6 +80,7 @@ class Run:
         )
         self.judge = Judge(options.scoring, self.teacher.classes)
         self.lossless = Simplify()(self.teacher)
+        self.interrupt = Interrupt()
         self._require_data()
 
     def result(self) -> CompressedModel:
@@ -119,7 +134,7 @@ class Run:
             done.append(
                 Step(
                     type(step).__name__,
-                    _parameters(step),
+                    parameters_of(step),
                     sizes.c_bytes(forest),
                     forest.n_leaves,
                     None,
@@ -146,22 +161,26 @@ class Run:
         budget = self.options.max_bytes
         model = CompressedModel(forest, report)
         if budget is not None and sizes.c_bytes(forest) > budget:
-            raise _budget_error(budget, model, "the lossless form of the model")
+            raise budget_error(budget, model, "the lossless form of the model")
         return model
 
     # -- with a choice ----------------------------------------------------------------------------------------
 
     def _chosen(self) -> CompressedModel:
-        with _progress(self.options.verbose) as progress:
-            progress.add_task("training the teacher again", total=None)
-            rounds = self._rounds()
+        rounds: Rounds | None = None
+        with progress_bars(self.options.verbose) as bars, self.interrupt.caught():
+            bar = bars.add_task("training the teacher again", total=None)
+            rounds = self._rounds(lambda: bars.advance(bar))
+        if rounds is None:
+            step = Step("Simplify", "", sizes.c_bytes(self.lossless), self.lossless.n_leaves)
+            return self._unjudged(self.lossless, [step], ["interrupted: nothing was judged yet"])
         # Thousands of fits of a few rows each: OpenMP's threads would wait for each other longer than they work.
         with threadpool_limits(1, user_api="openmp"):
             return self._choice_from(rounds)
 
     def _choice_from(self, rounds: Rounds) -> CompressedModel:
         if rounds.can_promise or self.tolerance is None:
-            judged, candidates = self._walk(rounds)
+            judged, candidates, rounds = self._walk(rounds)
         else:
             judged, candidates = {}, {}
         forests = {key: candidates[key].build() for key in judged}
@@ -179,70 +198,85 @@ class Run:
         )
         model = self._model(key, candidates, judged, verdicts, sizes_of, rounds)
         if shortfall:
-            raise _budget_error(self.options.max_bytes, model, shortfall)
+            raise budget_error(self.options.max_bytes, model, shortfall)
         return model
 
-    def _walk(self, rounds: Rounds) -> tuple[dict[Key, tuple[Hearing, ...]], dict[Key, Candidate]]:
-        """The candidates of the teacher that were judged in every round."""
-        n_jobs = joblib.cpu_count() if self.options.n_jobs is None else self.options.n_jobs
-        with _progress(self.options.verbose) as progress:
-            bar = progress.add_task("compressing", total=len(rounds.rounds) + 1)
-
-            def judge(one: Round) -> dict[Key, Hearing]:
-                found = self._judge_round(one)
-                progress.advance(bar)
-                return found
-
-            by_round = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(judge)(one) for one in rounds.rounds)
-            judged = {key for key in by_round[0] if all(key in found for found in by_round)}
+    def _walk(self, rounds: Rounds) -> tuple[dict[Key, tuple[Hearing, ...]], dict[Key, Candidate], Rounds]:
+        """The candidates of the teacher that were judged in every round, and the rounds that judged them."""
+        n_rounds = len(rounds.rounds)
+        with progress_bars(self.options.verbose) as bars:
+            counting, heard = hear_rounds(
+                self._judge_round, rounds.rounds, self.interrupt, self.options.n_jobs, bars
+            )
             if self.tolerance is not None and not rounds.has_own_leaves:
-                judged = {key for key in judged if paths.keeps_no_leaves(key)}
-            candidates = self._final_candidates(rounds.final, judged)
-            progress.advance(bar)
-        return {key: tuple(found[key] for found in by_round) for key in candidates}, candidates
+                heard = {key: found for key, found in heard.items() if paths.keeps_no_leaves(key)}
+            if self.interrupt.has_come and counting:
+                rounds = replace(rounds, rounds=tuple(rounds.rounds[k] for k in counting))
+            candidates = self._final_candidates(rounds.final, self._wanted(heard, rounds), bars)
+        if self.interrupt.has_come:
+            note = f"interrupted: the best of {len(candidates)} models, judged in {len(counting)} of {n_rounds} rounds"
+            rounds = replace(rounds, notes=(*rounds.notes, note))
+        return {key: heard[key] for key in candidates}, candidates, rounds
 
-    def _final_candidates(self, data: Data, judged: set[Key]) -> dict[Key, Candidate]:
-        """The candidates made from all rows, of those keys that were judged."""
+    def _wanted(self, heard: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> set[Key]:
+        """The candidates worth making from all rows: those of the ways in which one may be taken."""
+        if self.tolerance is None or self.options.max_bytes is not None:
+            return set(heard)
+        verdicts = self._verdicts(heard, rounds)
+        allowed = self._allowed(verdicts[LOSSLESS].score) or 0.0
+        ways = promising_ways(verdicts, allowed)
+        return {key for key in heard if key.way in ways}
+
+    def _final_candidates(self, data: Data, judged: set[Key], bars: Progress) -> dict[Key, Candidate]:
+        """The candidates made from all rows, of those keys that were judged; after an interrupt those that were made by then."""
         wanted: dict[str, set[Key]] = {}
         for key in judged:
             wanted.setdefault(key.way, set()).add(key)
         candidates: dict[Key, Candidate] = {}
+        bar = bars.add_task("models from all rows", total=len(judged))
 
         def stop(way: str) -> bool:
             return wanted.get(way, set()) <= candidates.keys()
 
-        for candidate in self._path(self.teacher, data, stop):
-            if candidate.key in judged:
-                candidate.build()
-                candidates[candidate.key] = candidate
+        with self.interrupt.caught():
+            for candidate in self._path(self.teacher, data, stop) if judged else ():
+                if candidate.key in judged:
+                    candidate.build()
+                    candidates[candidate.key] = candidate
+                    bars.advance(bar)
         return candidates
 
-    def _rounds(self) -> Rounds:
+    def _rounds(self, tell: Callable[[], None] = nothing) -> Rounds:
         options, data = self.options, self.data
         assert data is not None
-        task = Task(self.source.trainable, self.teacher, data, self.X, self.y, self.seed, options.n_jobs)
+        task = Task(
+            self.source.trainable, self.teacher, data, self.X, self.y, self.seed, options.n_jobs, tell
+        )
         if isinstance(options.validation, (tuple, list)):
             X_val, y_val = self.source.transform(options.validation[0]), options.validation[1]
             if data.y is not None and y_val is None:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
             return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
         if options.validation is None:
-            return make_rounds(task)
+            rounds = make_rounds_of_bags(task) if options.steps == "auto" else None
+            if rounds is None and data.n_rows > MANY_ROWS_TO_TRAIN and can_be_cloned(task):
+                return self._held_out_share(task, min(HELD_OUT_SHARE, MOST_JUDGED / data.n_rows))
+            return make_rounds(task) if rounds is None else rounds
         if can_be_cloned(task) and not has_few_rows(data):
-            return self._held_out_share(task)
+            return self._held_out_share(task, float(options.validation))
         note = f"validation={options.validation} was not used: the teacher cannot be trained again without a share of the rows"
         rounds = make_rounds(task)
         return replace(rounds, notes=(*rounds.notes, note))
 
-    def _held_out_share(self, task: Task) -> Rounds:
+    def _held_out_share(self, task: Task, share: float) -> Rounds:
         """One round in which the teacher is trained again without the share of the rows that judges."""
-        keep, hold = split_off(task, float(self.options.validation))
+        keep, hold = split_off(task, share)
         try:
             again = train_on(task, keep)
         except CloneError:
             return make_rounds(task)
         X, y = _safe_indexing(self.X, keep), _safe_indexing(self.y, keep)
-        part = Task(again.model, again.forest, task.data.take(keep), X, y, task.random_state, task.n_jobs)
+        part = replace(task, model=again.model, forest=again.forest, data=task.data.take(keep), X=X, y=y)
         return make_rounds(part, task.data.take(hold))
 
     def _path(self, teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
@@ -250,25 +284,40 @@ class Run:
             return auto_path(teacher, data, self.seed, stop)
         return list_path(self.options.steps, teacher, data)
 
-    def _judge_round(self, one: Round) -> dict[Key, Hearing]:
+    def _judge_round(self, one: Round) -> Iterator[tuple[Key, Hearing]]:
         """What one round says of each candidate."""
-        heard = {}
-        budget = self.options.max_bytes
+        budget, expect = self.options.max_bytes, self._expectation([one])
         with_error = self.options.confidence is not None or self.judge.tells_error
         allowed = self._allowed(self.judge.score(one.reference, one.judge))
-        outlook = Outlook(allowed if budget is None else None, budget)
+        shortfall = shortfall_of(self.judge, one)
+        hopeless = self._hopeless(allowed)
+        largest = paths.largest_grown(one.teacher, one.fit)
+        outlook = Outlook(allowed if budget is None else None, budget, largest)
         for candidate in self._path(one.teacher, one.fit, outlook.is_over):
+            if one.bags is not None and not paths.is_judged_by_bags(candidate):
+                continue
             forest = candidate.build()
-            answers = Answers.of(forest, one.judge.X)
-            hearing = heard[candidate.key] = hear(self.judge, one, answers, with_error)
-            outlook.note(
-                candidate.key, hearing.drop, hearing.error, 0 if budget is None else sizes.c_bytes(forest)
-            )
-        return heard
+            answers = one.answers(forest, candidate.trees)
+            if 2 * len(one.known(answers)) < one.judge.n_rows:
+                continue
+            missing = shortfall if candidate.trees is None else 0.0
+            hearing = hear(self.judge, one, answers, with_error, missing)
+            drop, error = hearing.drop, hearing.error
+            if expect is not None and not is_hopeless(drop, error, hopeless):
+                drop, error = expect([answers])
+                drop += missing
+            outlook.note(candidate.key, drop, error, 0 if budget is None else sizes.c_bytes(forest))
+            yield candidate.key, hearing
 
     def _verdicts(self, hearings: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> dict[Key, Verdict]:
-        found = verdicts_of(hearings, rounds.rounds, self._expectation(rounds.rounds))
-        return found | {LOSSLESS: Verdict(0.0, reference_score(self.judge, rounds.rounds), 0.0)}
+        reference = reference_score(self.judge, rounds.rounds)
+        hopeless = self._hopeless(self._allowed(reference))
+        found = verdicts_of(hearings, rounds.rounds, self._expectation(rounds.rounds), hopeless)
+        return found | {LOSSLESS: Verdict(0.0, reference, 0.0)}
+
+    def _hopeless(self, allowed: float | None) -> float:
+        """A loss that nobody needs to know exactly; with a budget the best may lose any amount."""
+        return np.inf if allowed is None or self.options.max_bytes is not None else HOPELESS * allowed
 
     def _expectation(self, rounds: Sequence[Round]) -> Expectation | None:
         """What tells a student's expected loss from its answers; None where labels have to.
@@ -297,28 +346,7 @@ class Run:
         lossless = Made(Simplify(), lambda: self.teacher, rounds.final)
         stages = candidates[key].stages if key in candidates else ((Simplify(), lossless),)
         forest = stages[-1][1]()
-        steps = []
-        for k, (algorithm, made) in enumerate(stages):
-            after = made()
-            stage = stage_key(key, len(stages) - 1 - k)
-            score = verdicts[stage].score if stage in verdicts else None
-            steps.append(
-                Step(
-                    type(algorithm).__name__,
-                    _parameters(algorithm),
-                    sizes.c_bytes(after),
-                    after.n_leaves,
-                    score,
-                    made.seconds,
-                )
-            )
-        path = tuple(
-            PathPoint(sizes_of[k], verdicts[k].score, _finite(verdicts[k].error), k == key)
-            for k in sorted(verdicts, key=lambda k: sizes_of[k])
-            if np.isfinite(verdicts[k].score)
-            and (k in (key, LOSSLESS) or (k.way, k.finish) == (key.way, key.finish))
-        )
-        rows, teacher_answers, student_answers = self._held_out_answers(key, judged, rounds)
+        rows, teacher_answers, student_answers = held_out_answers(rounds.rounds, judged.get(key))
         report = make_report(
             self.teacher,
             forest,
@@ -333,51 +361,8 @@ class Run:
             tolerance=self._allowed(verdicts[LOSSLESS].score),
             max_bytes=self.options.max_bytes,
             target=self.options.target,
-            steps=tuple(steps),
-            path=path,
+            steps=steps_of(key, stages, verdicts),
+            path=path_of(key, sizes_of, verdicts, LOSSLESS),
             notes=(*self.source.notes, *rounds.notes),
         )
         return CompressedModel(forest, report)
-
-    def _held_out_answers(
-        self, key: Key, judged: dict[Key, tuple[Hearing, ...]], rounds: Rounds
-    ) -> tuple[Data, NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """(the judged rows, what the teachers said about them, what the students said), round after round."""
-        parts = [one.judge for one in rounds.rounds]
-        weight = None if all(part.weight is None for part in parts) else weights_of(rounds.rounds)
-        rows = Data(
-            np.concatenate([part.X for part in parts]),
-            np.concatenate([part.y for part in parts]),
-            weight,
-        )
-        teacher = np.concatenate([one.reference.values for one in rounds.rounds])
-        if key not in judged:
-            return rows, teacher, teacher
-        return (
-            rows,
-            teacher,
-            np.concatenate([hearing.answers.values for hearing in judged[key]]).astype(np.float64),
-        )
-
-
-def _parameters(algorithm: Any) -> str:
-    text = repr(algorithm)
-    return text[text.index("(") + 1 : -1]
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
-def _budget_error(budget: int | None, nearest: CompressedModel, what: str) -> BudgetError:
-    needed = sizes.c_bytes(nearest.forest)
-    return BudgetError(
-        f"no model fits max_bytes={budget:,}: {what} takes {needed:,} bytes; allow as many, or a larger tolerance",
-        nearest,
-        needed,
-    )
-
-
-def _progress(verbose: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not (verbose and console.is_terminal))

@@ -9,6 +9,7 @@ from ensemble_compress.choice import (
     Verdict,
     best_that_fits,
     choose,
+    promising_ways,
     smoothed,
     within_tolerance,
 )
@@ -173,3 +174,26 @@ def test_the_choice_is_the_smallest_within_the_tolerance_or_the_best_within_the_
     assert choose(verdicts, sizes, LOSSLESS, None, 250, None) == (nodes(20), "")
     assert choose(verdicts, sizes, LOSSLESS, None, 50, None) == (nodes(10), "the smallest model found")
     assert choose(verdicts, sizes, LOSSLESS, 0.01, 150, None) == (nodes(20), "the smallest model within the tolerance")  # fmt: skip
+
+
+def test_a_rising_way_ends_where_its_largest_size_is_out_of_reach() -> None:
+    """The loss falls by a hundredth for each four times as many leaves: 16 times as many are not enough, 1024 times are."""
+    for largest, is_over in ((16_384, True), (1_048_576, False)):
+        outlook = Outlook(0.005, None, largest)
+        for step in range(7):
+            assert not outlook.is_over("grown")
+            outlook.note(grown(round(256 * 4 ** (step / 6))), 0.06 - 0.01 * step / 6, 0.0, 0)
+        assert outlook.is_over("grown") == is_over
+
+
+def test_a_rising_way_of_no_known_end_goes_on() -> None:
+    outlook = Outlook(0.005, None)
+    for step in range(20):
+        outlook.note(grown(100 + step), 0.5, 0.0, 0)
+    assert not outlook.is_over("grown")
+
+
+def test_a_way_is_promising_where_one_of_its_models_may_lose_as_little() -> None:
+    verdicts = {nodes(9): Verdict(0.02, 0.9, 0.0, 0.004), nodes(8): Verdict(0.5, 0.4, 0.0, 0.5), grown(4): Verdict(0.2, 0.7, 0.0, 0.2)}  # fmt: skip
+    assert promising_ways(verdicts, 0.005) == {"nodes"}
+    assert promising_ways(verdicts, 0.3) == {"nodes", "grown"}

@@ -1,0 +1,165 @@
+"""Ctrl-C: what was judged by then is returned, and said to be; nothing is lost, and a second one ends the call."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+
+import ensemble_compress as ec
+from ensemble_compress import run
+from ensemble_compress.interrupts import Interrupt
+
+X, Y = load_iris(return_X_y=True)
+MODEL = RandomForestClassifier(6, random_state=0).fit(X, Y)
+
+
+class Interrupting:
+    """A scorer that is interrupted in some of its calls."""
+
+    def __init__(self, *calls: int) -> None:
+        self.calls, self.n_calls = set(calls), 0
+
+    def __call__(self, model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+        self.n_calls += 1
+        if self.n_calls in self.calls:
+            raise KeyboardInterrupt
+        return float(np.mean(model.predict(X) == y))
+
+
+def compressed(scorer: Callable[..., float], n_jobs: int = 1) -> ec.CompressedModel:
+    return ec.compress(MODEL, X, Y, tolerance=0.03, scoring=scorer, n_jobs=n_jobs)
+
+
+def test_before_anything_is_judged_the_answer_is_the_model_itself_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fit(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", fit)
+    small = ec.compress(MODEL, X, Y)
+    np.testing.assert_array_equal(MODEL.predict_proba(X), small.predict_proba(X))
+    assert "interrupted: nothing was judged yet" in small.report.notes
+
+
+def test_in_the_first_call_of_the_scorer_too() -> None:
+    small = compressed(Interrupting(1))
+    np.testing.assert_array_equal(MODEL.predict_proba(X), small.predict_proba(X))
+    assert "interrupted: the best of 0 models, judged in 0 of 4 rounds" in small.report.notes
+
+
+def test_in_the_first_round_the_best_of_what_it_had_judged_is_returned() -> None:
+    small = compressed(Interrupting(40))
+    assert small.n_leaves < ec.read(MODEL).n_leaves
+    assert [note for note in small.report.notes if note.endswith("judged in 1 of 4 rounds")]
+
+
+def test_in_the_third_round_two_rounds_have_judged() -> None:
+    counting = Interrupting()
+    whole = compressed(counting)
+    assert not any("interrupted" in note for note in whole.report.notes)
+    small = compressed(Interrupting(int(0.6 * counting.n_calls)))
+    assert small.n_leaves < ec.read(MODEL).n_leaves
+    assert [note for note in small.report.notes if note.endswith("judged in 2 of 4 rounds")]
+
+
+def test_in_threads_the_others_stop_as_well() -> None:
+    counting, interrupted = Interrupting(), Interrupting(60)
+    compressed(counting)
+    small = compressed(interrupted, n_jobs=4)
+    assert [note for note in small.report.notes if note.startswith("interrupted: the best of")]
+    assert interrupted.n_calls < counting.n_calls / 2
+
+
+def test_while_the_models_of_all_rows_are_made_those_that_are_there_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = run.auto_path
+
+    def interrupted(teacher: Any, data: Any, *others: Any) -> Any:
+        for number, candidate in enumerate(path(teacher, data, *others)):
+            if data.n_rows == len(X) and number == 12:
+                raise KeyboardInterrupt
+            yield candidate
+
+    monkeypatch.setattr("ensemble_compress.run.auto_path", interrupted)
+    small = compressed(Interrupting())
+    assert "interrupted: the best of 12 models, judged in 4 of 4 rounds" in small.report.notes
+
+
+def test_a_second_interrupt_ends_the_call() -> None:
+    counting = Interrupting(40)
+    compressed(counting)
+    with pytest.raises(KeyboardInterrupt):
+        compressed(Interrupting(40, 41))
+
+
+def test_an_interrupt_among_threads_ends_all_and_a_second_one_passes() -> None:
+    interrupt, done = Interrupt(), []
+
+    def work(k: int) -> None:
+        if k == 0:
+            raise KeyboardInterrupt
+        done.append(k)
+
+    interrupt.over_threads(work, 5, 1)
+    assert (interrupt.has_come, interrupt.is_stopped, done) == (True, True, [])
+    with pytest.raises(KeyboardInterrupt), interrupt.caught():
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_an_error_in_one_thread_ends_the_others_and_is_no_interrupt(n_threads: int) -> None:
+    interrupt = Interrupt()
+
+    def work(k: int) -> None:
+        raise ec.errors.InputError("no")
+
+    with pytest.raises(ec.errors.InputError, match="no"):
+        interrupt.over_threads(work, 4, n_threads)
+    assert (interrupt.has_come, interrupt.is_stopped) == (False, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal is sent to the process itself")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_real_signal_returns_the_best_so_far(n_jobs: int) -> None:
+    program = f"""
+        import os, signal
+        import numpy as np
+        from sklearn.datasets import load_iris
+        from sklearn.ensemble import RandomForestClassifier
+        import ensemble_compress as ec
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        X, y = load_iris(return_X_y=True)
+        model = RandomForestClassifier(6, random_state=0).fit(X, y)
+        calls = []
+
+        def scorer(model, X, y, sample_weight=None):
+            calls.append(1)
+            if len(calls) == 60:
+                os.kill(os.getpid(), signal.SIGINT)
+            return float(np.mean(model.predict(X) == y))
+
+        small = ec.compress(model, X, y, tolerance=0.03, scoring=scorer, n_jobs={n_jobs})
+        print([note for note in small.report.notes if note.startswith("interrupted: the best of ")])
+        print(small.n_leaves < ec.read(model).n_leaves)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    notes, is_smaller = done.stdout.splitlines()
+    assert "interrupted: the best of" in notes
+    assert is_smaller == "True"
