@@ -121,7 +121,7 @@ def verdicts_of(
     rounds : sequence of Round
         The rounds; each counts as many rows as it judges by.
     expect : callable, optional
-        What `expectation` returned; where there is one, it tells the losses.
+        What `expectation` returned; where there is one, it tells the losses, as far as the labels don't contradict.
     hopeless : float
         A loss that is of no interest any more: of a candidate that surely lost more the labels tell enough.
     """
@@ -132,8 +132,10 @@ def verdicts_of(
         drop = float(share @ [one.drop for one in heard])
         error = float(np.sqrt(np.square(share) @ np.square([one.error for one in heard])))
         if expect is not None and not is_hopeless(drop, error, hopeless):
+            # The estimate trusts probabilities: it is not believed where labels say more, by more than their error.
+            least = drop - error if np.isfinite(error) else drop
             drop, error = expect([one.answers for one in heard])
-            drop += float(share @ [one.shortfall for one in heard])
+            drop = max(drop + float(share @ [one.shortfall for one in heard]), least)
         found[key] = Verdict(drop, float(share @ [one.score for one in heard]), error)
     return smoothed(found)
 
