@@ -202,6 +202,8 @@ class _Growth:
         self.options, self.additive, self.data = options, additive, data
         self.grid = Grid.of(additive)
         self.bins = self.grid.bins(additive, data.X)
+        # Where no row tells, missing values go where the teacher sends them.
+        self.never_missing = ~(self.bins == MISSING).any(axis=1)
         start = replace(additive.take([]), values=np.zeros((0, 1)), tree_output=np.zeros(0, np.int32))
         self.fit = LeafFit.of(start, data, target, options.penalty)
         self.fit.sweep(SETTLING_SWEEPS)
@@ -260,7 +262,7 @@ class _Growth:
             feature=np.where(is_leaf, -1, self.grid.feature[column]),
             threshold=np.where(is_leaf | (category_set >= 0), 0.0, self.grid.thresholds(column, edge)),
             right=np.where(is_leaf, -1, right + shift),
-            nan_left=nan_left,
+            nan_left=np.where(self.never_missing[column] & ~is_leaf, self.grid.nan_left[column], nan_left),
             category_set=category_set,
             leaf=np.where(is_leaf, np.cumsum(is_leaf) - 1, -1),
             cover=cover,

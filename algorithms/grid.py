@@ -35,27 +35,34 @@ class Grid:
         The set that a column asks for, -1 where it compares with thresholds.
     edges : list of ndarray
         The rising thresholds of each column; a lone zero for a set.
+    nan_left : ndarray of shape (n_columns,) bool
+        Where the forest sends missing values at most of a column's tests, by weight.
     """
 
     feature: NDArray[np.int32]
     category_set: NDArray[np.int32]
     edges: list[NDArray[np.float64]]
+    nan_left: NDArray[np.bool_]
 
     @classmethod
     def of(cls, forest: Forest) -> "Grid":
         """The grid of a forest's own tests."""
         nodes, weight = forest.nodes, np.maximum(forest.nodes.cover, 1.0)
-        columns: list[tuple[int, int, NDArray[np.float64]]] = []
+        columns: list[tuple[int, int, NDArray[np.float64], bool]] = []
         for f in np.unique(nodes.feature[~forest.is_leaf]).tolist():
             asks = nodes.feature == f
             numeric = asks & (nodes.category_set < 0)
             if numeric.any():
-                columns.append((f, -1, _spread(nodes.threshold[numeric], weight[numeric])))
+                edges = _spread(nodes.threshold[numeric], weight[numeric])
+                columns.append((f, -1, edges, _is_left(nodes.nan_left[numeric], weight[numeric])))
             sets = asks & (nodes.category_set >= 0)
-            columns += [(f, s, np.zeros(1)) for s in _heaviest(nodes.category_set[sets], weight[sets])]
+            for s in _heaviest(nodes.category_set[sets], weight[sets]):
+                same = nodes.category_set == s
+                columns.append((f, s, np.zeros(1), _is_left(nodes.nan_left[same], weight[same])))
         feature = np.array([column[0] for column in columns], np.int32)
         category_set = np.array([column[1] for column in columns], np.int32)
-        return cls(feature, category_set, [column[2] for column in columns])
+        nan_left = np.array([column[3] for column in columns], bool)
+        return cls(feature, category_set, [column[2] for column in columns], nan_left)
 
     @property
     def n_edges(self) -> NDArray[np.int32]:
@@ -97,6 +104,10 @@ def _spread(thresholds: NDArray[np.float64], weight: NDArray[np.float64]) -> NDA
     below = np.cumsum(np.bincount(number, weights=weight))
     wanted = below[-1] * (np.arange(MOST_EDGES) + 0.5) / MOST_EDGES
     return np.asarray(distinct[np.unique(np.searchsorted(below, wanted))])
+
+
+def _is_left(nan_left: NDArray[np.bool_], weight: NDArray[np.float64]) -> bool:
+    return bool(weight[nan_left].sum() > weight[~nan_left].sum())
 
 
 def _heaviest(sets: NDArray[np.int32], weight: NDArray[np.float64]) -> list[int]:

@@ -13,7 +13,13 @@ ENOUGH_ROWS = 20_000
 
 
 def lessons(
-    forest: Forest, additive: Forest, data: Data, mix: float, n_transfer: float, random_state: int, enough: int = ENOUGH_ROWS
+    forest: Forest,
+    additive: Forest,
+    data: Data,
+    mix: float,
+    n_transfer: float,
+    random_state: int,
+    enough: int = ENOUGH_ROWS,
 ) -> tuple[Data, NDArray[np.float64]]:
     """(the given rows and the synthetic ones, what to fit on them, shape (n_outputs, n_rows)).
 

@@ -269,7 +269,8 @@ def _finished(
     before = stages[-1][1]
     shared = Made(ShareThresholds(), before, data)
     forest = before()
-    if way != WHOLE:
+    if way not in (WHOLE, GROWN):
+        # A student's thresholds are its teacher's: shared ones are no others, but shorter.
         yield Candidate(Key(way, size, PLAIN), tuple(stages), trees)
     if forest.n_leaves > LARGEST_FINISHED:
         for finish, algorithms in FEW_FINISHES.items():

@@ -253,7 +253,9 @@ def test_a_seed_says_which_rows_are_made_up_and_which_are_left_out(monkeypatch: 
         monkeypatch.setattr(distill_forest, "LARGEST_TABLE", table)
         option = DistillForest(max_leaves=20)
         growth = option._begin(forest, data, 20)
-        assert growth.data.n_rows == (11 * data.n_rows if table > 4000 else 4000 // 11)
+        assert growth.data.n_rows == (
+            11 * data.n_rows if table > 4000 else 4000 // (20 // distill_forest.LEAVES_OF_A_TREE + 1)
+        )
         assert option(forest, data) == option(forest, data)
         assert option(forest, data) != replace(option, random_state=1)(forest, data)
 
@@ -267,6 +269,16 @@ def test_missing_values_go_where_the_answers_are_alike() -> None:
         forest = read(RandomForestClassifier(10, random_state=0).fit(X, y))
         small = DistillForest(max_leaves=6, n_transfer=0)(forest, Data(forest.rows(X), y))
         assert_array_equal(y, small.predict(X))
+
+
+def test_missing_values_that_no_row_shows_go_where_the_teacher_sends_them() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    forest = read(GradientBoostingClassifier(random_state=0).fit(X, y))
+    for left in (True, False):
+        nodes = forest.nodes._replace(nan_left=np.full(forest.n_nodes, left) & ~forest.is_leaf)
+        teacher = replace(forest, nodes=nodes, handles_nan=True)
+        small = DistillForest(max_leaves=20, n_transfer=0)(teacher, Data(teacher.rows(X), y))
+        assert (small.nodes.nan_left[~small.is_leaf] == left).all()
 
 
 def test_a_booster_of_a_hundred_trees_fits_a_few_leaves() -> None:
