@@ -41,7 +41,6 @@ from ensemble_compress.verdicts import (
     expectation,
     hear,
     held_out_answers,
-    is_hopeless,
     reference_score,
     shortfall_of,
     verdicts_of,
@@ -286,11 +285,10 @@ class Run:
 
     def _judge_round(self, one: Round) -> Iterator[tuple[Key, Hearing]]:
         """What one round says of each candidate."""
-        budget, expect = self.options.max_bytes, self._expectation([one])
+        budget = self.options.max_bytes
         with_error = self.options.confidence is not None or self.judge.tells_error
         allowed = self._allowed(self.judge.score(one.reference, one.judge))
         shortfall = shortfall_of(self.judge, one)
-        hopeless = self._hopeless(allowed)
         largest = paths.largest_grown(one.teacher, one.fit)
         outlook = Outlook(allowed if budget is None else None, budget, largest)
         for candidate in self._path(one.teacher, one.fit, outlook.is_over):
@@ -302,11 +300,8 @@ class Run:
                 continue
             missing = shortfall if candidate.trees is None else 0.0
             hearing = hear(self.judge, one, answers, with_error, missing)
-            drop, error = hearing.drop, hearing.error
-            if expect is not None and not is_hopeless(drop, error, hopeless):
-                drop, error = expect([answers])
-                drop += missing
-            outlook.note(candidate.key, drop, error, 0 if budget is None else sizes.c_bytes(forest))
+            n_bytes = 0 if budget is None else sizes.c_bytes(forest)
+            outlook.note(candidate.key, hearing.drop, hearing.error, n_bytes)
             yield candidate.key, hearing
 
     def _verdicts(self, hearings: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> dict[Key, Verdict]:
