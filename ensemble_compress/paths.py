@@ -198,6 +198,9 @@ def largest_grown(teacher: Forest, data: Data) -> int:
 def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
     """Larger and larger students of their own."""
     sizes = sizes_below(largest_grown(simple, data), 2)[::-1]
+    if simple.n_leaves <= LARGEST_PRUNED:
+        # Its own nodes are pruned as well, which gives enough sizes to choose among.
+        sizes = sizes[::-2][::-1]
     small = DistillForest(random_state=random_state)
     large = replace(small, enough=MANY_TRANSFER_ROWS)
     for student, wanted in (

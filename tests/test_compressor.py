@@ -101,7 +101,8 @@ def test_the_tolerance_is_kept_on_rows_that_nobody_saw(name: str) -> None:
     assert lost <= tolerance + 2 * 0.5 / np.sqrt(len(y_test))
     assert sizes.c_bytes(small.forest) < sizes.c_bytes(ec.read(teacher))
     assert small.report.reference == "cross-fitted clones"
-    assert small.report.score[0] - small.report.score[1] <= tolerance + 0.01
+    # The loss is judged by what is likely; the labels that the report counts may say two of their errors more.
+    assert small.report.score[0] - small.report.score[1] <= tolerance + 2 * 0.5 / np.sqrt(len(y))
 
 
 # -- tolerance and budget ---------------------------------------------------------------------------------------
@@ -598,5 +599,5 @@ def test_within_a_tolerance_a_file_is_judged_on_refitted_leaves_only_by_what_ref
     assert set(judged) == set(candidates)
     finishes = {key.finish for key in judged if key.way == "whole"}
     assert finishes == (
-        {"thresholds shared"} if "tolerance" in goal else {"thresholds shared", "8 bits", "6 bits", "5 bits"}
+        {"thresholds shared"} if "tolerance" in goal else {"thresholds shared", "8 bits", "6 bits, fitted", "5 bits, fitted"}
     )

@@ -134,6 +134,15 @@ def test_what_surely_lost_too_much_is_told_by_the_labels_alone(
     lost = replace(heard, drop=0.9, error=0.01)
     key = Key("grown", 5, "8 bits")
     monkeypatch.setattr(verdicts, "SURE_ERRORS", 3.0)
-    for hopeless, drop in ((0.5, 0.9), (0.88, 0.1)):
-        found = verdicts_of({key: [lost]}, [one], lambda answers: (0.1, 0.01), hopeless)
+    for hopeless, drop in ((0.5, 0.9), (0.88, 0.895)):
+        found = verdicts_of({key: [lost]}, [one], lambda answers: (0.895, 0.01), hopeless)
+        assert found[key].drop == pytest.approx(drop)
+
+
+def test_an_expected_loss_is_not_believed_where_labels_say_more_by_more_than_their_error(one: Round) -> None:
+    heard = hear(Judge("accuracy", np.arange(3)), one, one.reference, with_error=True)
+    key = Key("grown", 5, "8 bits")
+    for by_labels, drop in ((0.10, 0.09), (0.05, 0.06), (0.0, 0.06)):
+        said = replace(heard, drop=by_labels, error=0.01)
+        found = verdicts_of({key: [said]}, [one], lambda answers: (0.06, 0.002))
         assert found[key].drop == pytest.approx(drop)
