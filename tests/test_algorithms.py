@@ -351,6 +351,7 @@ BAD_PARAMETERS = [
     (DistillForest, {"rate": 0}, r"DistillForest: rate is 0; expected a number in \(0, 1\]"),
     (DistillForest, {"reuse": 0}, r"DistillForest: reuse is 0; expected a number in \(0, 1\]"),
     (DistillForest, {"n_transfer": math.nan}, r"DistillForest: n_transfer is nan; expected a number in \[0, 1000\]"),
+    (DistillForest, {"enough": -1}, r"DistillForest: enough is -1; expected a whole number in \[0, 1000000000\]"),
     (DistillForest, {"random_state": -1}, r"DistillForest: random_state is -1; expected a whole number in \[0, 4294967295\]"),
     (DropFeatures, {"n_features": 0}, "DropFeatures: n_features is 0; expected a whole number >= 1 or a share"),
     (DropFeatures, {"fraction": 0}, r"DropFeatures: fraction is 0; expected a number in \(0, 1\]"),

@@ -599,5 +599,7 @@ def test_within_a_tolerance_a_file_is_judged_on_refitted_leaves_only_by_what_ref
     assert set(judged) == set(candidates)
     finishes = {key.finish for key in judged if key.way == "whole"}
     assert finishes == (
-        {"thresholds shared"} if "tolerance" in goal else {"thresholds shared", "8 bits", "6 bits, fitted", "5 bits, fitted"}
+        {"thresholds shared"}
+        if "tolerance" in goal
+        else {"thresholds shared", "8 bits", "6 bits, fitted", "5 bits, fitted"}
     )

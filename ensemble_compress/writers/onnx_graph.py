@@ -235,9 +235,12 @@ def label_array(forest: Forest) -> NDArray[Any]:
 
 def without_fractions(graph: Graph, codes: str, rule: str, dtype: np.dtype[Any]) -> str:
     """The codes of numbers by `Forest.category_rule`."""
-    if rule == "exact":
-        return codes
     floor = graph.apply("Floor", codes)
+    if rule == "exact":
+        # onnxruntime cuts fractions off where it finds a set in a word of bits. They become -1, which is in no set; NaN stays.
+        is_whole = graph.apply("Equal", codes, floor)
+        nothing = graph.apply("Mul", codes, graph.constant(0, dtype))
+        return graph.apply("Where", is_whole, codes, graph.apply("Add", nothing, graph.constant(-1, dtype)))
     if rule == "floor":
         return floor
     # Towards zero: what lies between -1 and 0 is category 0.

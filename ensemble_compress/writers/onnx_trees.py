@@ -3,7 +3,7 @@
 ONNX Runtime adds up leaves tree after tree from zero, in the dtype of its thresholds. The bias is a tree of one leaf in
 front or behind, so that the sum is the forest's to the bit. A row's categories are asked for in columns of their own, behind
 the columns of X: the operators compare codes for equality, so what `Forest.category_rule` drops of a number, rounding it
-down or towards zero, is gone before; by the rule "exact" numbers stay as they are, and a fraction equals no code.
+down or towards zero, is gone before; by the rule "exact" it is -1, which is in no set.
 """
 
 from typing import Any, NamedTuple
