@@ -11,17 +11,14 @@ from ensemble_compress import sizes as bytes_of
 from ensemble_compress.algorithms.grid import MISSING, Grid
 from ensemble_compress.algorithms.growth import Rules, Tree, grow_tree
 from ensemble_compress.algorithms.leaf_fit import LARGEST_STEP, SQUARED, LeafFit, to_additive
-from ensemble_compress.algorithms.lessons import lessons
+from ensemble_compress.algorithms.lessons import lessons, rows_that_fit
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
-LARGEST_TABLE = 300_000_000
-"""Entries of the table of leaves, trees times rows; rows beyond it are left out."""
-
-LEAVES_OF_A_TREE = 6
-"""As few leaves may a tree have on the average before the table becomes larger than that."""
+LEAVES_OF_A_TREE = 12
+"""Leaves of a tree as they come out on the average: tells how many trees a student of so many leaves will have."""
 
 MOST_ROWS = 120_000
 """A student is grown on no more rows than this."""
@@ -71,8 +68,7 @@ class DistillForest:
     n_transfer : float
         Synthetic rows, labelled by the teacher, for each given one (see `transfer_rows`).
     enough : int
-        Rows beyond which no synthetic ones are made up. A student of many leaves learns from more of them; one of few
-        had better look at the given rows.
+        Rows beyond which no synthetic ones are made up.
     random_state : int
         Seed of the synthetic rows, and of the choice of rows where there are too many.
 
@@ -172,10 +168,8 @@ class DistillForest:
         data, target = lessons(
             forest, additive, data, self.mix, self.n_transfer, self.random_state, self.enough
         )
-        n_rows = min(MOST_ROWS, LARGEST_TABLE // (most // LEAVES_OF_A_TREE + additive.n_outputs))
-        if data.n_rows > n_rows:
-            chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
-            data, target = data.take(chosen), target[:, chosen]
+        n_trees = most // LEAVES_OF_A_TREE + additive.n_outputs
+        data, target = rows_that_fit(data, target, n_trees, self.random_state, MOST_ROWS)
         return _Growth(self, additive, data, target)
 
     def _within_bytes(self, forest: Forest, data: Data, max_bytes: int, most: int) -> Forest:

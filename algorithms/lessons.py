@@ -8,6 +8,9 @@ from ensemble_compress.algorithms.transfer_rows import transfer_rows
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
+LARGEST_TABLE = 150_000_000
+"""Entries of the table of leaves, trees times rows; rows beyond it are left out."""
+
 ENOUGH_ROWS = 20_000
 """No more rows than this are made up."""
 
@@ -46,3 +49,30 @@ def lessons(
     weight = None if data.weight is None else np.append(data.weight, np.full(len(made), data.weight.mean()))
     answers = targets(additive, taught(forest, Data(made)), 1.0)
     return Data(np.concatenate([data.X, made]), weight=weight), np.concatenate([target, answers], axis=1)
+
+
+def rows_that_fit(
+    data: Data, target: NDArray[np.float64], n_trees: int, random_state: int, most_rows: int | None = None
+) -> tuple[Data, NDArray[np.float64]]:
+    """The rows and what to fit on them, some left out where the table of leaves would grow too large.
+
+    Parameters
+    ----------
+    data : Data
+        Rows; those of weight zero are the first to go.
+    target : ndarray of shape (n_outputs, n_rows)
+        What to fit on them.
+    n_trees : int
+        Trees that each row is sent down.
+    random_state : int
+        Seed of the choice.
+    most_rows : int, optional
+        As many rows are enough, however few trees there are.
+    """
+    most = max(1, LARGEST_TABLE // max(1, n_trees))
+    most = most if most_rows is None else min(most, most_rows)
+    if data.n_rows <= most:
+        return data, target
+    counting = np.arange(data.n_rows) if data.weight is None else np.flatnonzero(data.weight)
+    chosen = np.random.default_rng(random_state).choice(counting, min(len(counting), most), replace=False)
+    return data.take(chosen), target[:, chosen]

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.prune_nodes import LARGEST_TABLE
-from ensemble_compress.data import Data
 from ensemble_compress.errors import UnsupportedModelError
 from ensemble_compress.forest import Forest
 from ensemble_compress.sizes import bytes_by_part
@@ -128,31 +126,6 @@ class Rates(NamedTuple):
             Any forest.
         """
         return np.where(forest.is_leaf, 0.0, self.split + self.codes * (forest.nodes.category_set >= 0))
-
-
-def rows_that_fit(
-    data: Data, target: NDArray[np.float64], n_trees: int, random_state: int
-) -> tuple[Data, NDArray[np.float64]]:
-    """The rows and what to fit on them, some left out where the table of leaves would grow too large.
-
-    Parameters
-    ----------
-    data : Data
-        Rows.
-    target : ndarray of shape (n_outputs, n_rows)
-        What to fit on them.
-    n_trees : int
-        Trees that each row is sent down.
-    random_state : int
-        Seed of the choice.
-    """
-    if data.n_rows * n_trees <= LARGEST_TABLE:
-        return data, target
-    weight = np.ones(data.n_rows) if data.weight is None else data.weight
-    counting = np.flatnonzero(weight)
-    n_rows = min(len(counting), max(1, LARGEST_TABLE // n_trees))
-    chosen = np.random.default_rng(random_state).choice(counting, n_rows, replace=False)
-    return data.take(chosen), target[:, chosen]
 
 
 def unit_of(forest: Forest) -> float:

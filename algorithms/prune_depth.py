@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.layers import Layers
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, taught, to_additive
-from ensemble_compress.algorithms.levels import Rates, rows_that_fit
+from ensemble_compress.algorithms.lessons import rows_that_fit
+from ensemble_compress.algorithms.levels import Rates
 from ensemble_compress.algorithms.parameters import (
     check_choice,
     check_range,

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import SQUARED, LeafFit, targets, taught, to_additive
+from ensemble_compress.algorithms.lessons import rows_that_fit
 from ensemble_compress.algorithms.level_search import Procedure, prune_levels_within
-from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants, rows_that_fit
+from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants
 from ensemble_compress.algorithms.parameters import (
     check_choice,
     check_range,

@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import LeafFit, to_additive
-from ensemble_compress.algorithms.lessons import lessons
+from ensemble_compress.algorithms.lessons import lessons, rows_that_fit
 from ensemble_compress.algorithms.parameters import check_range, check_seed, count_of, rows_of
 from ensemble_compress.data import Data
 from ensemble_compress.engines import kernel
 from ensemble_compress.forest import Forest
-
-LARGEST_TABLE = 150_000_000
-"""Entries of the table of leaves, trees times rows; rows beyond it are left out while the structure is chosen."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +109,7 @@ class PruneNodes:
         """
         additive = to_additive(forest)
         data, target = lessons(forest, additive, data, self.mix, self.n_transfer, self.random_state)
-        if data.n_rows * forest.n_trees > LARGEST_TABLE:
-            n_rows = max(1, LARGEST_TABLE // forest.n_trees)
-            chosen = np.random.default_rng(self.random_state).choice(data.n_rows, n_rows, replace=False)
-            data, target = data.take(chosen), target[:, chosen]
+        data, target = rows_that_fit(data, target, forest.n_trees, self.random_state)
         pruning = _Pruning(additive, data, target, self.penalty)
         if additive.link != forest.link:
             pruning.fit.stretch()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_compress.algorithms.leaf_fit import targets, taught
-from ensemble_compress.algorithms.levels import rows_that_fit, unit_of
+from ensemble_compress.algorithms.lessons import rows_that_fit
+from ensemble_compress.algorithms.levels import unit_of
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
 
@@ -78,7 +79,7 @@ class Members:
         plain = replace(forest, link="identity", link_scale=1.0)
         is_taught = data.y is None or mix > 0
         wanted = targets(plain, taught(forest, data) if is_taught else data, mix)
-        data, wanted = rows_that_fit(data, wanted, max(forest.n_trees, 1), SEED_OF_ROWS)
+        data, wanted = rows_that_fit(data, wanted, forest.n_trees, SEED_OF_ROWS)
         weight = np.ones(data.n_rows) if data.weight is None else data.weight
         return cls(forest, _leaves_of(forest, data.X), wanted, _codes(forest, wanted, data.y), weight)
 

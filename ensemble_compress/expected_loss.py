@@ -3,7 +3,7 @@
 Where two classifiers agree nothing is lost. On the few rows where they don't, the label that happened to be drawn says
 little: with 150 such rows the loss of one percent of accuracy is a guess. What is likely to be drawn there says much more,
 and the probabilities of both models tell it, once they are calibrated on all rows. The mean over rows of what is likely
-varies up to four times less than the mean of what was drawn. It would be biased where the form of the calibration is wrong; so each
+varies less than the mean of what was drawn. It would be biased where the form of the calibration is wrong; so each
 model's decision counts as well, by an amount that is held near zero until the labels insist: with many rows the
 estimate becomes the plain one.
 

@@ -61,7 +61,7 @@ AVERAGED_TREES = 100
 
 
 Stop = Callable[[str], bool]
-"""Asked before the next size of a way: whether no smaller one is wanted."""
+"""Asked before the next size of a way: whether no further one is wanted."""
 
 Stage = tuple[Any, "Made"]
 """An algorithm, and the forest after it."""

@@ -18,7 +18,7 @@ from sklearn.ensemble import (
 from sklearn.metrics import r2_score
 from test_algorithms import labels_for, leaf_forest, stump
 
-from ensemble_compress.algorithms import DistillForest, distill_forest
+from ensemble_compress.algorithms import DistillForest, distill_forest, lessons
 from ensemble_compress.algorithms.leaf_fit import LeafFit, targets, to_additive
 from ensemble_compress.data import Data
 from ensemble_compress.forest import Forest
@@ -249,8 +249,8 @@ def test_no_tree_is_larger_than_allowed() -> None:
 
 def test_a_seed_says_which_rows_are_made_up_and_which_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     forest, data = cancer()
-    for table in (distill_forest.LARGEST_TABLE, 4000):
-        monkeypatch.setattr(distill_forest, "LARGEST_TABLE", table)
+    for table in (lessons.LARGEST_TABLE, 4000):
+        monkeypatch.setattr(lessons, "LARGEST_TABLE", table)
         option = DistillForest(max_leaves=20)
         growth = option._begin(forest, data, 20)
         assert growth.data.n_rows == (

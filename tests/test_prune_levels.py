@@ -15,7 +15,7 @@ from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegress
 from sklearn.metrics import balanced_accuracy_score, root_mean_squared_error
 from sklearn.tree import DecisionTreeRegressor
 
-from ensemble_compress.algorithms import PruneLevels, level_search, levels, prune_levels
+from ensemble_compress.algorithms import PruneLevels, lessons, level_search, prune_levels
 from ensemble_compress.algorithms.leaf_fit import LeafFit, to_additive
 from ensemble_compress.algorithms.level_search import Rule, Trial, search
 from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants, split_outputs
@@ -69,13 +69,13 @@ def test_constants_go_into_the_bias_of_their_output() -> None:
 
 
 def test_where_there_are_too_many_rows_some_that_count_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels, "LARGEST_TABLE", 30)
+    monkeypatch.setattr(lessons, "LARGEST_TABLE", 30)
     data = Data(np.arange(20.0)[:, None], weight=np.arange(20) % 3 * 1.0)
-    few, target = levels.rows_that_fit(data, np.arange(40.0).reshape(2, 20), 3, 0)
+    few, target = lessons.rows_that_fit(data, np.arange(40.0).reshape(2, 20), 3, 0)
     assert (few.n_rows, target.shape) == (10, (2, 10))
     assert_array_equal(np.stack([few.X[:, 0], few.X[:, 0] + 20]), target)
     assert (np.asarray(few.weight) > 0).all()
-    assert levels.rows_that_fit(data, target, 1, 0)[0] is data
+    assert lessons.rows_that_fit(data, target, 1, 0)[0] is data
 
 
 # -- the paper's form -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from ensemble_compress.algorithms import PruneNodes, prune_nodes
+from ensemble_compress.algorithms import lessons as lessons_of
 from ensemble_compress.algorithms.leaf_fit import targets, to_additive
 from ensemble_compress.algorithms.lessons import lessons
 from ensemble_compress.data import Data
@@ -144,7 +145,7 @@ def test_the_splits_that_stay_are_splits_of_the_forest() -> None:
 
 def test_where_there_are_too_many_rows_some_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     forest, data = zoo.forest("boosting binary"), data_of("boosting binary")
-    monkeypatch.setattr(prune_nodes, "LARGEST_TABLE", 50 * forest.n_trees)
+    monkeypatch.setattr(lessons_of, "LARGEST_TABLE", 50 * forest.n_trees)
     seen = []
     original = prune_nodes._Pruning
     monkeypatch.setattr(prune_nodes, "_Pruning", lambda *given: seen.append(given[1:3]) or original(*given))

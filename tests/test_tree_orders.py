@@ -440,7 +440,7 @@ def test_the_label_wins_against_a_sure_teacher_at_half() -> None:
 
 def test_rows_beyond_the_largest_table_are_left_out_by_a_fixed_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     forest, data = problem("random forest gaps")
-    monkeypatch.setattr("ensemble_compress.algorithms.levels.LARGEST_TABLE", 5 * 40)
+    monkeypatch.setattr("ensemble_compress.algorithms.lessons.LARGEST_TABLE", 5 * 40)
     first, again = (Members.of(forest, data, 0.5) for _ in range(2))
     assert first.leaves.leaf.shape == (5, 40)
     assert_array_equal(first.leaves.leaf, again.leaves.leaf)
