@@ -31,6 +31,8 @@ SMALLEST_CURVATURE = 0.01
 LARGEST_STEP = 2.0
 """The longest step of a leaf's margin, or of the bias, in one pass, for the losses with an exponential in them."""
 
+LARGEST_LOG = 50.0
+"""Rates of the Poisson loss stop at the exponential of this, predicted ones and those to fit."""
 
 LINK_BEHIND = {"samme": "softmax"}
 """Links that are another one of the margin times `margin_scale`."""
@@ -89,6 +91,8 @@ def targets(forest: Forest, data: Data, mix: float) -> NDArray[np.float64]:
     if mix == 0 and data.y is not None:
         return _labels(forest, data)
     taught = np.ascontiguousarray(_answers(forest, data).T)
+    if forest.link == "exp":
+        taught = np.minimum(taught, np.exp(LARGEST_LOG))
     return taught if data.y is None or mix == 1 else (1 - mix) * _labels(forest, data) + mix * taught
 
 
@@ -285,7 +289,7 @@ class LeafFit:
             top = margin.max(axis=0)
             each = (top + np.log(np.exp(margin - top).sum(axis=0)) - (t * margin).sum(axis=0))[None]
         else:
-            each = np.exp(np.minimum(margin, 50.0)) - t * margin
+            each = np.exp(np.minimum(margin, LARGEST_LOG)) - t * margin
         return float((each.sum(axis=0) * w).sum())
 
     def curvature_of_leaves(self, curvature: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -300,5 +304,5 @@ def _mean(loss: int, margin: NDArray[np.float64]) -> NDArray[np.float64]:
     if loss == SOFTMAX:
         return LINKS["softmax"](margin.T).T
     if loss == POISSON:
-        return np.asarray(np.exp(np.minimum(margin, 50.0)))
+        return np.asarray(np.exp(np.minimum(margin, LARGEST_LOG)))
     return LINKS["sigmoid" if loss == LOGISTIC else "identity"](margin)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.algorithms.leaf_fit import SQUARED, LeafFit, targets, taught, to_additive
+from ensemble_compress.algorithms.leaf_fit import LARGEST_STEP, SQUARED, LeafFit, targets, taught, to_additive
 from ensemble_compress.algorithms.lessons import rows_that_fit
 from ensemble_compress.algorithms.level_search import Procedure, prune_levels_within
 from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_constants
@@ -273,14 +273,14 @@ class _Level:
         # Leaves that no row reaches count a little, so that there is always a mean.
         weight += 1e-9
         self.number = np.zeros((len(self.node), fit.value.shape[1]))
-        total = np.zeros((len(self.node), 1))
         np.add.at(self.number, self.group, weight * fit.value)
-        np.add.at(total, self.group, weight)
-        self.number /= total
+        self.number /= np.bincount(self.group, weight[:, 0])[:, None]
         self.apart = fit.value - self.number[self.group]
         # What has one value only has no factor, whatever rounding left of it.
         self.apart[forest.is_leaf[self.node][self.group]] = 0.0
         self.factor = np.ones_like(self.number)
+        self.furthest = np.zeros_like(self.number)
+        np.maximum.at(self.furthest, self.group, np.abs(self.apart))
 
     def bearable(self) -> NDArray[np.float64]:
         """The penalty at which each subtree, alone and at once, would lose its factor."""
@@ -293,14 +293,15 @@ class _Level:
 
     def prune(self, strength: float, n_sweeps: int) -> Forest:
         """The forest after fitting this level under a penalty."""
-        fit, longest = self.fit, np.inf if self.fit.loss == SQUARED else 2.0
+        fit, longest = self.fit, np.inf if self.fit.loss == SQUARED else LARGEST_STEP
         for _ in range(n_sweeps):
             gradient, curvature = fit.linearise(fit.margin())
             step = gradient.sum(axis=1) / np.maximum(curvature.sum(axis=1), 1e-12)
-            fit.bias += np.clip(step, -longest, longest)
-            gradient -= np.clip(step, -longest, longest)[:, None] * curvature
+            step = np.clip(step, -longest, longest)
+            fit.bias += step
+            gradient -= step[:, None] * curvature
             _sweep_level(
-                fit.leaf, self.group, self.start, fit.output, self.apart, self.number, self.factor,
+                fit.leaf, self.group, self.start, fit.output, self.apart, self.furthest, self.number, self.factor,
                 strength * self.worth, gradient, curvature, longest,
             )  # fmt: skip
             fit.value = self.factor[self.group] * self.apart + self.number[self.group]
@@ -330,6 +331,7 @@ def _sweep_level(
     start: NDArray[np.int32],
     output: NDArray[np.int32],
     apart: NDArray[np.float64],
+    furthest: NDArray[np.float64],
     number: NDArray[np.float64],
     factor: NDArray[np.float64],
     penalty: NDArray[np.float64],
@@ -340,7 +342,7 @@ def _sweep_level(
     """One pass over the trees: for each subtree the best number and factors on the linearised loss, then its gradient.
 
     With the curvature along (number, factor) as [[hn, hm], [hm, hf]] the number is eliminated; the factors of a group
-    are pulled together by the largest of their curvatures, which bounds the others.
+    are pulled together by the largest of their curvatures, which bounds the others. Neither moves a leaf beyond `longest`.
     """
     n_trees, n_rows = leaf.shape
     width = apart.shape[1]
@@ -360,7 +362,7 @@ def _sweep_level(
                 of_group[w, 3] += h * u
                 of_group[w, 4] += h * u * u
         for m in range(start[t], start[t + 1]):
-            _step_group(sums[m], number[m], factor[m], penalty[m], longest, change[m])
+            _step_group(sums[m], furthest[m], number[m], factor[m], penalty[m], longest, change[m])
         for i in range(n_rows):
             j = leaf[t, i]
             of_group = change[group[j]]
@@ -372,6 +374,7 @@ def _sweep_level(
 @kernel
 def _step_group(
     sums: NDArray[np.float64],
+    furthest: NDArray[np.float64],
     number: NDArray[np.float64],
     factor: NDArray[np.float64],
     penalty: float,
@@ -387,7 +390,8 @@ def _step_group(
         change[w, 1] = 0.0
         if bend > 0:
             slope = sums[w, 2] - sums[w, 3] * sums[w, 0] / (sums[w, 1] + 1e-12)
-            change[w, 1] = factor[w] + slope / bend
+            most = longest / (furthest[w] + 1e-12)
+            change[w, 1] = factor[w] + min(max(slope / bend, -most), most)
             length += change[w, 1] * change[w, 1]
     length = np.sqrt(length / width)
     kept = max(0.0, 1.0 - penalty / (width * bend * length)) if bend > 0 and length > 0 else 0.0

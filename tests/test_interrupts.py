@@ -153,7 +153,7 @@ def test_a_real_signal_returns_the_best_so_far(n_jobs: int) -> None:
         print(small.n_leaves < ec.read(model).n_leaves)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
+        [sys.executable, "-P", "-c", textwrap.dedent(program)],
         check=False,
         capture_output=True,
         text=True,

@@ -22,6 +22,7 @@ from ensemble_compress.algorithms.levels import Rates, ancestors_at, fold_consta
 from ensemble_compress.data import Data
 from ensemble_compress.errors import ParameterError
 from ensemble_compress.forest import Forest
+from ensemble_compress.nodes import Nodes
 from ensemble_compress.readers import read
 
 PAPER = PruneLevels(method="paper")
@@ -369,3 +370,24 @@ def test_at_an_equal_loss_a_fraction_is_left_of_what_chance_leaves(kind: str) ->
     by_chance = min(fewest_leaves(cut_at_random(forest, seed), other, allowed) for seed in range(3))
     small = PruneLevels(max_leaves=by_chance // 6)(forest, train)
     assert loss_of(small, other) <= allowed
+
+
+@pytest.mark.parametrize("largest", [18.0, 118.0])
+def test_large_rates_leave_numbers(largest: float) -> None:
+    right = np.array([2, -1, 4, -1, 6, -1, -1, 9, -1, -1])
+    leaf = np.array([-1, 1, -1, 0, -1, 1, 0, -1, 1, 0])
+    zeros, none = np.zeros(10), np.full(10, -1)
+    forest = Forest(
+        nodes=Nodes(np.where(leaf < 0, 0, -1), zeros, right, zeros > 0, none, leaf, zeros, none),
+        tree_start=np.array([0, 7, 10]),
+        tree_output=np.array([-1, -1]),
+        values=np.array([[0.0, 0.0], [1.0, largest]]),
+        bias=np.zeros(2),
+        n_features=1,
+        link="exp",
+    )
+    rows = forest.rows(
+        np.array([-0.5, -3e38, -1e-40, 0, 1, 31.5, 2e9, -0.99, -1e-45, 1e20, 0.5, 2, -3e38])[:, None]
+    )
+    small = PruneLevels(max_leaves=0.5, mix=1)(forest, Data(rows))
+    assert np.isfinite(small.margin(rows)).all()
