@@ -137,7 +137,7 @@ class Rounds:
     has_own_leaves: bool = True
 
 
-def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
+def make_rounds(task: Task, held_out: Data | None = None, enough: int | None = None) -> Rounds:
     """The rounds that suit the task.
 
     Parameters
@@ -146,8 +146,11 @@ def make_rounds(task: Task, held_out: Data | None = None) -> Rounds:
         Teacher and rows.
     held_out : Data, optional
         Rows that the teacher was not trained on; they judge, and join the others at the end.
+    enough : int, optional
+        With so many held-out rows they judge alone, otherwise the folds of the others as well, by teachers that are not
+        the given one. `ENOUGH_TO_JUDGE` by default.
     """
-    rounds = _all_rounds(task, held_out)
+    rounds = _all_rounds(task, held_out, ENOUGH_TO_JUDGE if enough is None else enough)
     generator = np.random.default_rng(task.random_state)
     judging = tuple(_limited(one, generator) for one in rounds.rounds)
     return replace(rounds, rounds=judging, final=_some(rounds.final, MOST_FITTED, generator))
@@ -177,13 +180,13 @@ def choice_of(n_rows: int, most: int, generator: np.random.Generator) -> NDArray
     return np.sort(generator.choice(n_rows, min(most, n_rows), replace=False))
 
 
-def _all_rounds(task: Task, held_out: Data | None) -> Rounds:
+def _all_rounds(task: Task, held_out: Data | None, enough: int) -> Rounds:
     if held_out is None and has_few_rows(task.data):
         return _in_sample_round(task)
     if task.data.y is None:
         return _agreement_rounds(task, held_out)
     if held_out is not None:
-        rounds = _held_out_rounds(task, held_out)
+        rounds = _held_out_rounds(task, held_out, enough)
         if len(rounds.rounds) > 1 or not has_few_rows(held_out):
             return rounds
         note = (
@@ -319,14 +322,14 @@ def _answered(forest: Forest, data: Data) -> Data:
     return Data(data.X, y if y.ndim == 1 or y.shape[1] > 1 else y[:, 0], data.weight, given.values)
 
 
-def _held_out_rounds(task: Task, held_out: Data) -> Rounds:
+def _held_out_rounds(task: Task, held_out: Data, enough: int) -> Rounds:
     """A round on rows that the teacher has not seen, and one a clone where it can be trained again: more rows judge."""
     notes: tuple[str, ...] = ()
     crossed: Rounds | None = None
     taught: NDArray[np.float64] | None = None
     if can_be_cloned(task):
         try:
-            if held_out.n_rows >= ENOUGH_TO_JUDGE:
+            if held_out.n_rows >= enough:
                 folds = [rows for _, rows in folds_of(task, N_FOLDS)]
                 taught = out_of_fold(task, train_without(task, folds), folds)
             else:

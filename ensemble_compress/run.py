@@ -255,7 +255,9 @@ class Run:
             X_val, y_val = self.source.transform(options.validation[0]), options.validation[1]
             if data.y is not None and y_val is None:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
-            return make_rounds(task, as_data(self.teacher, X_val, None if data.y is None else y_val, None))
+            held_out = as_data(self.teacher, X_val, None if data.y is None else y_val, None)
+            # A promise is one about the given teacher, so no other may judge.
+            return make_rounds(task, held_out, None if options.confidence is None else 0)
         if options.validation is None:
             rounds = make_rounds_of_bags(task) if options.steps == "auto" else None
             if rounds is None and data.n_rows > MANY_ROWS_TO_TRAIN and can_be_cloned(task):

@@ -134,7 +134,7 @@ def test_enough_held_out_rows_judge_alone(monkeypatch: pytest.MonkeyPatch) -> No
     for enough, n_rounds in ((75, 1), (76, 1 + N_FOLDS)):
         monkeypatch.setattr(folds, "ENOUGH_TO_JUDGE", enough)
         rounds = make_rounds(given, held_out)
-        assert len(rounds.rounds) == n_rounds
+        assert len(rounds.rounds) == n_rounds == len(make_rounds(given, held_out, enough).rounds)
         np.testing.assert_array_equal(make_rounds(given).final.teacher, rounds.rounds[0].fit.teacher)
     assert make_rounds(task(read(given.model), X[::2], Y[::2]), held_out).reference == "held-out rows"
 
