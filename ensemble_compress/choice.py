@@ -9,8 +9,14 @@ from sklearn.isotonic import IsotonicRegression
 
 from ensemble_compress.paths import RISING, STEPS, Key
 
+ENOUGH_SIZES = 4
+"""So many sizes of a rising way that may be taken, one after the other, are enough to choose among."""
+
 SLOPE_SIZES = 6
 """Steps between two sizes that tell how fast a loss falls: the larger size is four times the smaller one."""
+
+SMALLEST_GIVEN_UP = 64
+"""How the losses of smaller students fall says nothing of larger ones."""
 
 CAUTION = 0.5
 """Standard errors that an estimated loss is raised by before it is compared with the tolerance."""
@@ -49,30 +55,51 @@ class Outlook:
         The budget.
     largest : int, optional
         The largest size of a way whose sizes rise.
+    confidence : float, optional
+        As in `within_tolerance`.
     """
 
-    def __init__(self, allowed: float | None, max_bytes: int | None, largest: int | None = None) -> None:
+    def __init__(
+        self,
+        allowed: float | None,
+        max_bytes: int | None,
+        largest: int | None = None,
+        confidence: float | None = None,
+    ) -> None:
         self.allowed, self.max_bytes, self.largest = allowed, max_bytes, largest
+        # A promise must not rest on which sizes happened to be tried.
+        self._caution = CAUTION if confidence is None else max(3.0, float(norm.ppf(confidence)))
         # Of each size the finish that did best counts.
         self._least: dict[str, dict[int, float]] = {}
         self._most: dict[str, dict[int, float]] = {}
         self._bytes: dict[str, dict[int, float]] = {}
 
     def note(self, key: Key, drop: float, error: float, n_bytes: int) -> None:
-        """A candidate of so many bytes lost `drop`, give or take three times `error`."""
+        """A candidate of so many bytes lost `drop`, give or take a few times `error`."""
         for known, value in (
             (self._least, drop - 3 * _known(error)),
-            (self._most, drop + 3 * _known(error)),
+            (self._most, drop + self._caution * _known(error)),
             (self._bytes, n_bytes),
         ):
             of_way = known.setdefault(key.way, {})
             of_way[key.size] = min(of_way.get(key.size, value), value)
 
+    def is_hopeless(self, key: Key) -> bool:
+        """Whether that size has surely lost twice what is allowed already: no finish of its leaves can make up for it.
+
+        Parameters
+        ----------
+        key : Key
+            Another finish of a size.
+        """
+        least = self._least.get(key.way, {}).get(key.size, -np.inf)
+        return self.allowed is not None and least > 2 * self.allowed
+
     def is_over(self, way: str) -> bool:
         """Whether no further size of the way can be wanted, however it is finished.
 
         A way that falls is over where its last two sizes have surely lost twice what is allowed; one that rises, where
-        its last two have surely lost no more than is allowed, or take more than one and a half times the budget.
+        its last few might all be taken, or its last two take more than one and a half times the budget.
         """
         sizes = list(self._least.get(way, ()))[-2:]
         if len(sizes) < 2:
@@ -83,7 +110,8 @@ class Outlook:
         if self.allowed is None:
             return False
         if way in RISING:
-            return all(self._most[way][size] <= self.allowed for size in sizes) or self._is_out_of_reach(way)
+            most = list(self._most[way].values())[-ENOUGH_SIZES:]
+            return (len(most) == ENOUGH_SIZES and max(most) <= self.allowed) or self._is_out_of_reach(way)
         return all(self._least[way][size] > 2 * self.allowed for size in sizes)
 
     def _is_out_of_reach(self, way: str) -> bool:
@@ -94,22 +122,29 @@ class Outlook:
         least = list(self._least[way].items())
         if self.largest is None or self.allowed is None or len(least) <= SLOPE_SIZES:
             return False
+        if least[-1][0] < SMALLEST_GIVEN_UP:
+            return False
         (before, more), (size, less) = least[-1 - SLOPE_SIZES], least[-1]
         left = np.log(max(self.largest, size) / size) / np.log(size / before)
         return bool(less - 1.5 * max(more - less, 0.0) * left > 2 * self.allowed)
 
 
-def promising_ways(verdicts: Mapping[Key, Verdict], allowed: float) -> set[str]:
-    """The ways in which some candidate may lose no more than is allowed.
+def worth_making(verdicts: Mapping[Key, Verdict], allowed: float) -> set[Key]:
+    """The candidates among which the smallest that may be taken is found, and the smaller ones of their kinds.
 
     Parameters
     ----------
     verdicts : mapping
-        By key.
+        By key, smoothed.
     allowed : float
         The loss.
     """
-    return {key.way for key, said in verdicts.items() if min(said.drop, said.smooth_drop) <= allowed}
+    smallest: dict[tuple[str, str], int] = {}
+    for key, said in verdicts.items():
+        if said.smooth_drop + CAUTION * _known(said.error) <= allowed:
+            kind = key.way, key.finish
+            smallest[kind] = min(key.size, smallest.get(kind, key.size))
+    return {key for key in verdicts if key.size <= smallest.get((key.way, key.finish), -1)}
 
 
 def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:

@@ -118,7 +118,7 @@ def _calibrated(
     penalty = 1 / np.square(PRIOR_DEVIATIONS) / len(codes)
     every, of_label = np.arange(len(codes)), evidence[:, np.arange(len(codes)), codes]
     factors, step = np.zeros(len(evidence)), np.zeros(len(evidence))
-    found, best = None, -np.inf
+    found, best, flat = None, -np.inf, evidence.reshape(len(evidence), -1).T
     for _ in range(N_STEPS):
         likely = _softmax(np.tensordot(factors + step, evidence, 1))
         score = float(weight @ np.log(likely[every, codes]) - penalty @ np.square(factors + step) / 2)
@@ -128,7 +128,7 @@ def _calibrated(
         factors, best = factors + step, score
         weighted = evidence * likely
         mean = weighted.sum(axis=2)
-        square = np.einsum("anc,bnc,n->ab", weighted, evidence, weight, optimize=True)
+        square = (weighted * weight[:, None]).reshape(len(factors), -1) @ flat
         curvature = square - (mean * weight) @ mean.T + np.diag(penalty + 1e-9)
         found = _Calibration(evidence, likely, mean, np.linalg.solve(curvature, of_label - mean).T)
         step = np.linalg.solve(curvature, (of_label - mean) @ weight - penalty * factors)

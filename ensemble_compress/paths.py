@@ -112,6 +112,9 @@ class Candidate:
         return self.stages[-1][1]()
 
 
+Batch = tuple[Candidate, ...]
+"""Candidates of one size, to be judged before the next ones are thought of; they are made when they are built."""
+
 Finish = tuple[QuantizeLeaves | ReassignLeaves, ...]
 
 EIGHT: Finish = (QuantizeLeaves(bits=8),)
@@ -151,7 +154,7 @@ def sizes_below(largest: int, smallest: int) -> list[int]:
 
 def auto_path(
     teacher: Forest, data: Data, random_state: int = 0, stop: Stop = lambda way: False
-) -> Iterator[Candidate]:
+) -> Iterator[Batch]:
     """Yield the candidates that `steps="auto"` chooses among, size after size of each way of making them.
 
     Parameters
@@ -195,7 +198,7 @@ def largest_grown(teacher: Forest, data: Data) -> int:
     return min(teacher.n_leaves - 1, max(most, data.n_rows // ROWS_OF_A_LEAF))
 
 
-def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
+def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Batch]:
     """Larger and larger students of their own."""
     sizes = sizes_below(largest_grown(simple, data), 2)[::-1]
     if simple.n_leaves <= LARGEST_PRUNED:
@@ -215,7 +218,7 @@ def _grown_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> It
                 return
 
 
-def _tree_path(simple: Forest, data: Data, stop: Stop, every: NDArray[np.intp] | None) -> Iterator[Candidate]:
+def _tree_path(simple: Forest, data: Data, stop: Stop, every: NDArray[np.intp] | None) -> Iterator[Batch]:
     """Fewer and fewer trees of an average, as they are."""
     began = time.perf_counter()
     # Trees of an average are drawn alike: where an order costs too much, any of them will do.
@@ -233,7 +236,7 @@ def _tree_path(simple: Forest, data: Data, stop: Stop, every: NDArray[np.intp] |
         yield from _finished(TREES, n_trees, stages, data, trees if every is not None else None)
 
 
-def _round_path(teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
+def _round_path(teacher: Forest, data: Data, stop: Stop) -> Iterator[Batch]:
     """The first rounds of a booster, as they are: what early stopping would have left."""
     a_round = teacher.n_outputs if teacher.values.shape[1] == 1 else 1
     for n_rounds in sizes_below(teacher.n_trees // a_round - 1, 1)[::2]:
@@ -243,7 +246,7 @@ def _round_path(teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
         yield from _finished("rounds", n_rounds, [(first, Made(first, lambda: teacher, data))], data)
 
 
-def _node_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Candidate]:
+def _node_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Iterator[Batch]:
     """Fewer and fewer leaves, refitted."""
     start: Forest = simple
     first: list[Stage] = []
@@ -267,21 +270,25 @@ def _node_path(simple: Forest, data: Data, random_state: int, stop: Stop) -> Ite
 
 def _finished(
     way: str, size: int, stages: Sequence[Stage], data: Data, trees: NDArray[np.intp] | None = None
-) -> Iterator[Candidate]:
-    """One structure with its thresholds shared and its leaves quantised, in each of the ways."""
+) -> Iterator[Batch]:
+    """One structure, then with its leaves quantised, in each of the ways."""
     before = stages[-1][1]
     shared = Made(ShareThresholds(), before, data)
     forest = before()
-    if way not in (WHOLE, GROWN):
-        # A student's thresholds are its teacher's: shared ones are no others, but shorter.
-        yield Candidate(Key(way, size, PLAIN), tuple(stages), trees)
+    exact = Candidate(Key(way, size, PLAIN), tuple(stages), trees)
     if forest.n_leaves > LARGEST_FINISHED:
+        if way not in (WHOLE, GROWN):
+            yield (exact,)
+        found = []
         for finish, algorithms in FEW_FINISHES.items():
             rounded = [(algorithm, Made(algorithm, before, data)) for algorithm in algorithms]
-            yield Candidate(Key(way, size, finish), (*stages, *rounded), trees)
+            found.append(Candidate(Key(way, size, finish), (*stages, *rounded), trees))
+        yield tuple(found)
         return
-    yield Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)), trees)
-    choices = dict(FINISHES)
+    candidate = Candidate(Key(way, size, SHARED), (*stages, (ShareThresholds(), shared)), trees)
+    # A student's thresholds are its teacher's: shared ones are no others, but shorter.
+    yield (candidate,) if way in (WHOLE, GROWN) else (exact, candidate)
+    found, choices = [], dict(FINISHES)
     if forest.n_leaves < FEWEST_FOR_CODEBOOK:
         del choices["codebook of 64"]
     if forest.values.shape[1] > 1:
@@ -293,7 +300,8 @@ def _finished(
             tail.append((algorithm, Made(algorithm, tail[-1][1], data)))
         # Leaves that were fitted to each other are no longer those of single trees.
         kept = trees if all(isinstance(algorithm, QuantizeLeaves) for algorithm in algorithms) else None
-        yield Candidate(Key(way, size, finish), (*stages, *tail), kept)
+        found.append(Candidate(Key(way, size, finish), (*stages, *tail), kept))
+    yield tuple(found)
 
 
 class Made:
@@ -355,7 +363,7 @@ def keeps_no_leaves(key: Key) -> bool:
     return key.way in (NODES, GROWN, STEPS) or (key.way, key.finish) == (WHOLE, SHARED)
 
 
-def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Candidate]:
+def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Batch]:
     """Yield the teacher after the first step, after the first two, and so on."""
     stages: tuple[Stage, ...] = ()
     before: Callable[[], Forest] = lambda: teacher
@@ -363,7 +371,7 @@ def list_path(steps: Sequence[Any], teacher: Forest, data: Data) -> Iterator[Can
         made = Made(step, before, data)
         made()
         stages, before = (*stages, (step, made)), made
-        yield Candidate(Key(STEPS, len(steps) - 1 - k, ""), stages)
+        yield (Candidate(Key(STEPS, len(steps) - 1 - k, ""), stages),)
 
 
-__all__ = ["Candidate", "Key", "auto_path", "list_path", "sizes_below"]
+__all__ = ["Batch", "Candidate", "Key", "auto_path", "list_path", "sizes_below"]

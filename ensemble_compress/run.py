@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from rich.progress import Progress
 from sklearn.utils import _safe_indexing, check_random_state
 from threadpoolctl import threadpool_limits
 
-from ensemble_compress import paths, sizes
+from ensemble_compress import sizes
 from ensemble_compress.algorithms import Simplify
 from ensemble_compress.bag_rounds import make_rounds_of_bags
 from ensemble_compress.calibration import as_data, indexable, open_teacher
-from ensemble_compress.choice import Outlook, Verdict, choose, promising_ways
+from ensemble_compress.choice import Verdict, choose, worth_making
 from ensemble_compress.clones import CloneError, Task, can_be_cloned, nothing, train_on
 from ensemble_compress.data import Data
 from ensemble_compress.errors import InputError
@@ -28,28 +29,22 @@ from ensemble_compress.folds import (
     split_off,
 )
 from ensemble_compress.forest import Forest
-from ensemble_compress.hearings import hear_rounds, progress_bars
+from ensemble_compress.hearings import Hearings, progress_bars
 from ensemble_compress.interrupts import Interrupt
 from ensemble_compress.judge import Judge
 from ensemble_compress.model import CompressedModel
 from ensemble_compress.outcome import budget_error, parameters_of, path_of, steps_of
-from ensemble_compress.paths import Candidate, Key, Made, Stop, auto_path, list_path
+from ensemble_compress.paths import Batch, Candidate, Key, Made, Stop, auto_path, list_path
 from ensemble_compress.report import Step, make_report
 from ensemble_compress.verdicts import (
     Expectation,
     Hearing,
     expectation,
-    hear,
     held_out_answers,
     reference_score,
-    shortfall_of,
-    verdicts_of,
 )
 
 DEFAULT_TOLERANCE = 0.005
-HOPELESS = 4.0
-"""A candidate that surely lost so many times what is allowed needs no better estimate."""
-
 HELD_OUT_SHARE, MANY_ROWS_TO_TRAIN = 0.2, 50_000
 """From so many rows on a teacher is trained again once, without so large a share of them, and not for folds."""
 
@@ -166,65 +161,59 @@ class Run:
     # -- with a choice ----------------------------------------------------------------------------------------
 
     def _chosen(self) -> CompressedModel:
-        rounds: Rounds | None = None
+        hearings: Hearings | None = None
         with progress_bars(self.options.verbose) as bars, self.interrupt.caught():
             bar = bars.add_task("training the teacher again", total=None)
-            rounds = self._rounds(lambda: bars.advance(bar))
-        if rounds is None:
+            hearings = self._hearings(self._rounds(lambda: bars.advance(bar)))
+        if hearings is None:
             step = Step("Simplify", "", sizes.c_bytes(self.lossless), self.lossless.n_leaves)
             return self._unjudged(self.lossless, [step], ["interrupted: nothing was judged yet"])
         # Thousands of fits of a few rows each: OpenMP's threads would wait for each other longer than they work.
         with threadpool_limits(1, user_api="openmp"):
-            return self._choice_from(rounds)
+            return self._choice_from(hearings)
 
-    def _choice_from(self, rounds: Rounds) -> CompressedModel:
-        if rounds.can_promise or self.tolerance is None:
-            judged, candidates, rounds = self._walk(rounds)
-        else:
-            judged, candidates = {}, {}
-        forests = {key: candidates[key].build() for key in judged}
-        sizes_of = {key: sizes.c_bytes(forest) for key, forest in forests.items()} | {
-            LOSSLESS: sizes.c_bytes(self.lossless)
-        }
-        verdicts = self._verdicts(judged, rounds)
-        key, shortfall = choose(
-            verdicts,
-            sizes_of,
-            LOSSLESS,
-            self._allowed(verdicts[LOSSLESS].score),
-            self.options.max_bytes,
-            self.options.confidence,
+    def _hearings(self, rounds: Rounds) -> Hearings:
+        """The rounds before they have heard anything."""
+        reference = reference_score(self.judge, rounds.rounds)
+        options, expect = self.options, self._expectation(rounds.rounds)
+        return Hearings(
+            self.judge,
+            rounds,
+            expect,
+            reference,
+            self._allowed(reference),
+            options.max_bytes,
+            options.confidence,
         )
-        model = self._model(key, candidates, judged, verdicts, sizes_of, rounds)
+
+    def _choice_from(self, hearings: Hearings) -> CompressedModel:
+        rounds, allowed, budget = hearings.rounds, hearings.allowed, self.options.max_bytes
+        candidates: dict[Key, Candidate] = {}
+        if rounds.can_promise or self.tolerance is None:
+            candidates = self._walk(hearings)
+        if self.interrupt.has_come:
+            note = f"interrupted: the best of {len(candidates)} models"
+            rounds = replace(rounds, notes=(*rounds.notes, note))
+        sizes_of = {key: sizes.c_bytes(candidate.build()) for key, candidate in candidates.items()}
+        sizes_of[LOSSLESS] = sizes.c_bytes(self.lossless)
+        verdicts = hearings.verdicts() | {LOSSLESS: Verdict(0.0, hearings.reference, 0.0)}
+        verdicts = {key: verdicts[key] for key in sizes_of}
+        key, shortfall = choose(verdicts, sizes_of, LOSSLESS, allowed, budget, self.options.confidence)
+        model = self._model(key, candidates, hearings.heard, verdicts, sizes_of, rounds)
         if shortfall:
-            raise budget_error(self.options.max_bytes, model, shortfall)
+            raise budget_error(budget, model, shortfall)
         return model
 
-    def _walk(self, rounds: Rounds) -> tuple[dict[Key, tuple[Hearing, ...]], dict[Key, Candidate], Rounds]:
-        """The candidates of the teacher that were judged in every round, and the rounds that judged them."""
-        n_rounds = len(rounds.rounds)
-        with progress_bars(self.options.verbose) as bars:
-            counting, heard = hear_rounds(
-                self._judge_round, rounds.rounds, self.interrupt, self.options.n_jobs, bars
-            )
-            if self.tolerance is not None and not rounds.has_own_leaves:
-                heard = {key: found for key, found in heard.items() if paths.keeps_no_leaves(key)}
-            if self.interrupt.has_come and counting:
-                rounds = replace(rounds, rounds=tuple(rounds.rounds[k] for k in counting))
-            candidates = self._final_candidates(rounds.final, self._wanted(heard, rounds), bars)
-        if self.interrupt.has_come:
-            note = f"interrupted: the best of {len(candidates)} models, judged in {len(counting)} of {n_rounds} rounds"
-            rounds = replace(rounds, notes=(*rounds.notes, note))
-        return {key: heard[key] for key in candidates}, candidates, rounds
-
-    def _wanted(self, heard: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> set[Key]:
-        """The candidates worth making from all rows: those of the ways in which one may be taken."""
-        if self.tolerance is None or self.options.max_bytes is not None:
-            return set(heard)
-        verdicts = self._verdicts(heard, rounds)
-        allowed = self._allowed(verdicts[LOSSLESS].score) or 0.0
-        ways = promising_ways(verdicts, allowed)
-        return {key for key in heard if key.way in ways}
+    def _walk(self, hearings: Hearings) -> dict[Key, Candidate]:
+        """The candidates of the teacher that may be taken, as far as they were judged in every round."""
+        options, rounds = self.options, hearings.rounds
+        with progress_bars(options.verbose) as bars:
+            batches = [self._path(one.teacher, one.fit, hearings.outlook.is_over) for one in rounds.rounds]
+            hearings.hear_all(batches, self.interrupt, options.n_jobs, bars)
+            wanted = set(hearings.heard)
+            if hearings.allowed is not None and options.max_bytes is None and options.confidence is None:
+                wanted = worth_making(hearings.verdicts(), hearings.allowed)
+            return self._final_candidates(rounds.final, wanted, bars)
 
     def _final_candidates(self, data: Data, judged: set[Key], bars: Progress) -> dict[Key, Candidate]:
         """The candidates made from all rows, of those keys that were judged; after an interrupt those that were made by then."""
@@ -238,7 +227,7 @@ class Run:
             return wanted.get(way, set()) <= candidates.keys()
 
         with self.interrupt.caught():
-            for candidate in self._path(self.teacher, data, stop) if judged else ():
+            for candidate in chain.from_iterable(self._path(self.teacher, data, stop) if judged else ()):
                 if candidate.key in judged:
                     candidate.build()
                     candidates[candidate.key] = candidate
@@ -280,41 +269,10 @@ class Run:
         part = replace(task, model=again.model, forest=again.forest, data=task.data.take(keep), X=X, y=y)
         return make_rounds(part, task.data.take(hold))
 
-    def _path(self, teacher: Forest, data: Data, stop: Stop) -> Iterator[Candidate]:
+    def _path(self, teacher: Forest, data: Data, stop: Stop) -> Iterator[Batch]:
         if self.options.steps == "auto":
             return auto_path(teacher, data, self.seed, stop)
         return list_path(self.options.steps, teacher, data)
-
-    def _judge_round(self, one: Round) -> Iterator[tuple[Key, Hearing]]:
-        """What one round says of each candidate."""
-        budget = self.options.max_bytes
-        with_error = self.options.confidence is not None or self.judge.tells_error
-        allowed = self._allowed(self.judge.score(one.reference, one.judge))
-        shortfall = shortfall_of(self.judge, one)
-        largest = paths.largest_grown(one.teacher, one.fit)
-        outlook = Outlook(allowed if budget is None else None, budget, largest)
-        for candidate in self._path(one.teacher, one.fit, outlook.is_over):
-            if one.bags is not None and not paths.is_judged_by_bags(candidate):
-                continue
-            forest = candidate.build()
-            answers = one.answers(forest, candidate.trees)
-            if 2 * len(one.known(answers)) < one.judge.n_rows:
-                continue
-            missing = shortfall if candidate.trees is None else 0.0
-            hearing = hear(self.judge, one, answers, with_error, missing)
-            n_bytes = 0 if budget is None else sizes.c_bytes(forest)
-            outlook.note(candidate.key, hearing.drop, hearing.error, n_bytes)
-            yield candidate.key, hearing
-
-    def _verdicts(self, hearings: dict[Key, tuple[Hearing, ...]], rounds: Rounds) -> dict[Key, Verdict]:
-        reference = reference_score(self.judge, rounds.rounds)
-        hopeless = self._hopeless(self._allowed(reference))
-        found = verdicts_of(hearings, rounds.rounds, self._expectation(rounds.rounds), hopeless)
-        return found | {LOSSLESS: Verdict(0.0, reference, 0.0)}
-
-    def _hopeless(self, allowed: float | None) -> float:
-        """A loss that nobody needs to know exactly; with a budget the best may lose any amount."""
-        return np.inf if allowed is None or self.options.max_bytes is not None else HOPELESS * allowed
 
     def _expectation(self, rounds: Sequence[Round]) -> Expectation | None:
         """What tells a student's expected loss from its answers; None where labels have to.
@@ -335,7 +293,7 @@ class Run:
         self,
         key: Key,
         candidates: dict[Key, Candidate],
-        judged: dict[Key, tuple[Hearing, ...]],
+        heard: dict[Key, tuple[Hearing, ...]],
         verdicts: dict[Key, Verdict],
         sizes_of: dict[Key, int],
         rounds: Rounds,
@@ -343,7 +301,7 @@ class Run:
         lossless = Made(Simplify(), lambda: self.teacher, rounds.final)
         stages = candidates[key].stages if key in candidates else ((Simplify(), lossless),)
         forest = stages[-1][1]()
-        rows, teacher_answers, student_answers = held_out_answers(rounds.rounds, judged.get(key))
+        rows, teacher_answers, student_answers = held_out_answers(rounds.rounds, heard.get(key))
         report = make_report(
             self.teacher,
             forest,

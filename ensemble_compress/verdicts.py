@@ -1,18 +1,17 @@
 """What the rounds said of the candidates, put together: one loss of score and its error for each of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_compress.choice import Verdict, smoothed
+from ensemble_compress.choice import Verdict
 from ensemble_compress.data import Data
 from ensemble_compress.expected_loss import MOST_ROWS, SCORES, expected_drop
 from ensemble_compress.folds import Round
 from ensemble_compress.judge import Judge
-from ensemble_compress.paths import Key
 from ensemble_compress.row_scores import Answers
 
 SURE_ERRORS = 5.0
@@ -36,6 +35,8 @@ class Hearing:
         What the candidate said about the judged rows.
     shortfall : float
         What `drop` holds because the reference is worth less than the teacher.
+    n_bytes : int
+        What the candidate takes as C tables, where a budget asks for it.
     """
 
     drop: float
@@ -43,9 +44,12 @@ class Hearing:
     error: float
     answers: Answers
     shortfall: float = 0.0
+    n_bytes: int = 0
 
 
-def hear(judge: Judge, one: Round, answers: Answers, with_error: bool, shortfall: float = 0.0) -> Hearing:
+def hear(
+    judge: Judge, one: Round, answers: Answers, with_error: bool, shortfall: float = 0.0, n_bytes: int = 0
+) -> Hearing:
     """What a round says of a candidate that answers so.
 
     Parameters
@@ -60,12 +64,14 @@ def hear(judge: Judge, one: Round, answers: Answers, with_error: bool, shortfall
         Whether to tell the error of the loss, however long it takes.
     shortfall : float
         By how much the round's reference falls short of the teacher.
+    n_bytes : int
+        What the candidate takes.
     """
     every, known = answers, one.known(answers)
     one, answers = one.take(known), answers if len(known) == len(answers.values) else answers.take(known)
     reference, score = judge.score(one.reference, one.judge), judge.score(answers, one.judge)
     error = judge.drop_error(one.reference, answers, one.judge) if with_error else float("nan")
-    return Hearing(reference - score + shortfall, score, error, compact(every), shortfall)
+    return Hearing(reference - score + shortfall, score, error, compact(every), shortfall, n_bytes)
 
 
 def shortfall_of(judge: Judge, one: Round) -> float:
@@ -106,38 +112,32 @@ def is_hopeless(drop: float, error: float, hopeless: float) -> bool:
     return drop - SURE_ERRORS * error > hopeless
 
 
-def verdicts_of(
-    hearings: Mapping[Key, Sequence[Hearing]],
-    rounds: Sequence[Round],
-    expect: Expectation | None,
-    hopeless: float = np.inf,
-) -> dict[Key, Verdict]:
-    """The smoothed verdict on each candidate.
+def verdict_of(
+    heard: Sequence[Hearing], rounds: Sequence[Round], expect: Expectation | None, hopeless: float = np.inf
+) -> Verdict:
+    """What all rounds together say of a candidate.
 
     Parameters
     ----------
-    hearings : mapping
-        By key, one for each round.
+    heard : sequence of Hearing
+        One for each round.
     rounds : sequence of Round
         The rounds; each counts as many rows as it judges by.
     expect : callable, optional
-        What `expectation` returned; where there is one, it tells the losses, as far as the labels don't contradict.
+        What `expectation` returned; where there is one, it tells the loss, as far as the labels don't contradict.
     hopeless : float
         A loss that is of no interest any more: of a candidate that surely lost more the labels tell enough.
     """
     share = np.array([one.judge.n_rows for one in rounds], float)
     share /= share.sum()
-    found = {}
-    for key, heard in hearings.items():
-        drop = float(share @ [one.drop for one in heard])
-        error = float(np.sqrt(np.square(share) @ np.square([one.error for one in heard])))
-        if expect is not None and not is_hopeless(drop, error, hopeless):
-            # The estimate trusts probabilities: it is not believed where labels say more, by more than their error.
-            least = drop - error if np.isfinite(error) else drop
-            drop, error = expect([one.answers for one in heard])
-            drop = max(drop + float(share @ [one.shortfall for one in heard]), least)
-        found[key] = Verdict(drop, float(share @ [one.score for one in heard]), error)
-    return smoothed(found)
+    drop = float(share @ [one.drop for one in heard])
+    error = float(np.sqrt(np.square(share) @ np.square([one.error for one in heard])))
+    if expect is not None and not is_hopeless(drop, error, hopeless):
+        # The estimate trusts probabilities: it is not believed where labels say more, by more than their error.
+        least = drop - error if np.isfinite(error) else drop
+        drop, error = expect([one.answers for one in heard])
+        drop = max(drop + float(share @ [one.shortfall for one in heard]), least)
+    return Verdict(drop, float(share @ [one.score for one in heard]), error)
 
 
 def expectation(judge: Judge, rounds: Sequence[Round]) -> Expectation | None:

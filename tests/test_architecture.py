@@ -60,7 +60,7 @@ ARROWS: dict[str, set[str]] = {
     "folds": {"bags", "clones", "judge"},
     "verdicts": {"choice", "folds", "judge", "paths"},
     "bag_rounds": {"bags", "clones", "folds"},
-    "hearings": {"folds", "interrupts", "paths", "verdicts"},
+    "hearings": {"choice", "folds", "interrupts", "judge", "paths", "verdicts"},
     "outcome": {"choice", "paths"},
     "run": {
         "bag_rounds",

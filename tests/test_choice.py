@@ -5,13 +5,14 @@ import pytest
 
 from ensemble_compress.choice import (
     CAUTION,
+    ENOUGH_SIZES,
     Outlook,
     Verdict,
     best_that_fits,
     choose,
-    promising_ways,
     smoothed,
     within_tolerance,
+    worth_making,
 )
 from ensemble_compress.paths import GROWN, STEPS, Key
 
@@ -105,24 +106,39 @@ def test_a_way_is_not_over_while_one_finish_of_a_size_may_do() -> None:
     assert not outlook.is_over("nodes")
 
 
-def test_a_way_that_rises_is_over_when_its_last_two_sizes_have_surely_lost_no_more_than_is_allowed() -> None:
+def test_a_way_that_rises_is_over_when_its_last_few_sizes_might_all_be_taken() -> None:
     outlook = Outlook(0.01, None)
-    outlook.note(grown(4), 0.5, 0.0, 0)
-    outlook.note(grown(5), 0.5, 0.0, 0)
+    for size, drop, error in (
+        (4, 0.5, 0),
+        (5, 0.001, 0.002),
+        (6, 0.011, 0),
+        (8, 0.0095, 0.002),
+        (9, 0.008, 0.004),
+    ):
+        outlook.note(grown(size), drop, error, 0)
+    for size in (10, 12):
+        outlook.note(grown(size), 0.001, 0.002, 0)
+        assert not outlook.is_over(GROWN)
+    outlook.note(grown(14), 0.011, 0.001, 0)
     assert not outlook.is_over(GROWN)
-    outlook.note(grown(6), 0.001, 0.002, 0)
-    assert not outlook.is_over(GROWN)
-    outlook.note(grown(8), 0.001, 0.004, 0)
-    assert not outlook.is_over(GROWN)
-    outlook.note(grown(10), 0.001, 0.002, 0)
-    assert not outlook.is_over(GROWN)
-    outlook.note(grown(12), 0.0, 0.003, 0)
+    for size in range(15, 15 + ENOUGH_SIZES):
+        assert not outlook.is_over(GROWN)
+        outlook.note(grown(size), 0.005, 0.0099, 0)
     assert outlook.is_over(GROWN)
+
+
+def test_for_a_promise_they_have_to_be_sure() -> None:
+    for confidence, factor in ((0.8, 3.0), (0.9999, 3.719)):
+        for error, is_over in ((0.999, True), (1.001, False)):
+            outlook = Outlook(0.01, None, confidence=confidence)
+            for size in range(2, 2 + ENOUGH_SIZES):
+                outlook.note(grown(size), 0.0, error * 0.01 / factor, 0)
+            assert outlook.is_over(GROWN) is is_over
 
 
 def test_one_finish_that_is_good_enough_will_do_where_a_way_rises() -> None:
     outlook = Outlook(0.01, None)
-    for size in (10, 12):
+    for size in range(2, 2 + ENOUGH_SIZES):
         outlook.note(grown(size), 0.0, 0.0, 0)
         outlook.note(Key(GROWN, size, "5 bits"), 0.5, 0.0, 0)
     assert outlook.is_over(GROWN)
@@ -193,7 +209,29 @@ def test_a_rising_way_of_no_known_end_goes_on() -> None:
     assert not outlook.is_over("grown")
 
 
-def test_a_way_is_promising_where_one_of_its_models_may_lose_as_little() -> None:
-    verdicts = {nodes(9): Verdict(0.02, 0.9, 0.0, 0.004), nodes(8): Verdict(0.5, 0.4, 0.0, 0.5), grown(4): Verdict(0.2, 0.7, 0.0, 0.2)}  # fmt: skip
-    assert promising_ways(verdicts, 0.005) == {"nodes"}
-    assert promising_ways(verdicts, 0.3) == {"nodes", "grown"}
+def test_of_each_kind_the_smallest_that_may_be_taken_is_made_and_what_is_smaller() -> None:
+    drops = {nodes(12): 0.001, nodes(9): 0.004, nodes(8): 0.5, grown(4): 0.2, grown(6): 0.2}
+    verdicts = {key: Verdict(drop, 1 - drop, 0.0, drop) for key, drop in drops.items()}
+    other = Key("nodes", 12, "5 bits")
+    verdicts[other] = Verdict(0.004, 0.996, 0.0, 0.004)
+    assert worth_making(verdicts, 0.005) == {nodes(9), nodes(8), other}
+    assert worth_making(verdicts, 0.3) == {nodes(9), nodes(8), other, grown(4)}
+    assert worth_making({nodes(9): Verdict(0.004, 1.0, 0.01, 0.004)}, 0.004 + CAUTION * 0.01) == {nodes(9)}
+    assert not worth_making({nodes(9): Verdict(0.004, 1.0, 0.01, 0.004)}, 0.003 + CAUTION * 0.01)
+
+
+def test_a_size_is_hopeless_once_one_finish_has_surely_lost_twice_what_is_allowed() -> None:
+    outlook = Outlook(0.01, None)
+    five = Key("nodes", 8, "5 bits")
+    assert not outlook.is_hopeless(five)
+    outlook.note(nodes(8), 0.05, 0.0101, 0)
+    assert not outlook.is_hopeless(five)
+    outlook.note(Key("nodes", 8, "as it is"), 0.05, 0.009, 0)
+    assert not outlook.is_hopeless(five)
+    outlook = Outlook(0.01, None)
+    outlook.note(nodes(8), 0.05, 0.009, 0)
+    assert outlook.is_hopeless(five)
+    assert not outlook.is_hopeless(nodes(9))
+    budget = Outlook(None, 100)
+    budget.note(nodes(8), 0.5, 0.0, 50)
+    assert not budget.is_hopeless(five)

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import oracle
 import pytest
+import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import forests, hard_rows, large_forests, rows_for
@@ -428,3 +429,19 @@ def test_kernels_pass_with_the_compiler_off_and_with_the_indices_of_arrays_check
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+@needs_the_compiler
+def test_trees_are_laid_out_anew_once_they_have_walked_as_long_as_that_takes() -> None:
+    forest = zoo.forest("boosting binary")
+    run = plan.Run(*forest._plan._arrays, forest.x_dtype, is_small=True)
+    rows = np.tile(forest.rows(zoo.rows("boosting binary")), (3, 1))[:600]
+    sums, engines = [], []
+    for _ in range(100):
+        engines.append(run._adder(len(rows))[0])
+        sums.append(np.zeros((len(rows), 1)))
+        run.add_margins(rows, 0, len(rows), sums[-1])
+    assert engines[0] is walk
+    assert engines[-1] is bitvector
+    assert engines == sorted(engines, key=lambda engine: engine is bitvector)
+    assert len({one.tobytes() for one in sums}) == 1

@@ -52,22 +52,17 @@ def test_before_anything_is_judged_the_answer_is_the_model_itself_to_the_bit(
 def test_in_the_first_call_of_the_scorer_too() -> None:
     small = compressed(Interrupting(1))
     np.testing.assert_array_equal(MODEL.predict_proba(X), small.predict_proba(X))
-    assert "interrupted: the best of 0 models, judged in 0 of 4 rounds" in small.report.notes
+    assert "interrupted: nothing was judged yet" in small.report.notes
 
 
-def test_in_the_first_round_the_best_of_what_it_had_judged_is_returned() -> None:
-    small = compressed(Interrupting(40))
-    assert small.n_leaves < ec.read(MODEL).n_leaves
-    assert [note for note in small.report.notes if note.endswith("judged in 1 of 4 rounds")]
-
-
-def test_in_the_third_round_two_rounds_have_judged() -> None:
+def test_the_best_of_what_all_rounds_had_judged_is_returned() -> None:
     counting = Interrupting()
     whole = compressed(counting)
     assert not any("interrupted" in note for note in whole.report.notes)
     small = compressed(Interrupting(int(0.6 * counting.n_calls)))
     assert small.n_leaves < ec.read(MODEL).n_leaves
-    assert [note for note in small.report.notes if note.endswith("judged in 2 of 4 rounds")]
+    (note,) = [note for note in small.report.notes if "interrupted" in note]
+    assert 0 < int(note.split()[-2]) < len(whole.report.path) + counting.n_calls / 8
 
 
 def test_in_threads_the_others_stop_as_well() -> None:
@@ -78,27 +73,33 @@ def test_in_threads_the_others_stop_as_well() -> None:
     assert interrupted.n_calls < counting.n_calls / 2
 
 
-def test_while_the_models_of_all_rows_are_made_those_that_are_there_count(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def interrupted_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the making of the models from all rows after their second batch."""
     path = run.auto_path
 
     def interrupted(teacher: Any, data: Any, *others: Any) -> Any:
-        for number, candidate in enumerate(path(teacher, data, *others)):
-            if data.n_rows == len(X) and number == 12:
+        for number, batch in enumerate(path(teacher, data, *others)):
+            if data.n_rows == len(X) and number == 2:
                 raise KeyboardInterrupt
-            yield candidate
+            yield batch
 
     monkeypatch.setattr("ensemble_compress.run.auto_path", interrupted)
+    # Whatever was judged is made.
+    monkeypatch.setattr("ensemble_compress.run.worth_making", lambda verdicts, allowed: set(verdicts))
+
+
+@pytest.mark.usefixtures("interrupted_at_the_end")
+def test_while_the_models_of_all_rows_are_made_those_that_are_there_count() -> None:
     small = compressed(Interrupting())
-    assert "interrupted: the best of 12 models, judged in 4 of 4 rounds" in small.report.notes
+    (note,) = [note for note in small.report.notes if "interrupted" in note]
+    assert note == "interrupted: the best of 4 models"
 
 
+@pytest.mark.usefixtures("interrupted_at_the_end")
 def test_a_second_interrupt_ends_the_call() -> None:
-    counting = Interrupting(40)
-    compressed(counting)
     with pytest.raises(KeyboardInterrupt):
-        compressed(Interrupting(40, 41))
+        compressed(Interrupting(150))
 
 
 def test_an_interrupt_among_threads_ends_all_and_a_second_one_passes() -> None:

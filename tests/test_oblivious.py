@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import hard_rows
 
-from ensemble_compress.engines import bitvector, oblivious, plan
+from ensemble_compress.engines import bitvector, oblivious, plan, walk
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
 
@@ -73,7 +73,7 @@ def test_an_oblivious_tree_of_eight_levels_is_eight_tests() -> None:
     forest = forest_of([[(k % 3, float(k), False) for k in range(8)]] * 9)
     run = forest._plan.runs[0]
     assert len(run.bits.column) == 8 * 9
-    assert bitvector is run._engine(1000)[0]
+    assert [walk, bitvector] == [run._engine(n_rows)[0] for n_rows in (100, 100_000)]
 
 
 def test_a_level_too_many_is_left_to_the_walk() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 import ensemble_compress as ec
 from ensemble_compress import folds, paths, run
 from ensemble_compress.data import Data
-from ensemble_compress.paths import Key, auto_path
+from ensemble_compress.paths import Candidate, Key, auto_path
 from ensemble_compress.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,16 +29,17 @@ X = X.astype(np.float32)
 FOREST = ec.read(RandomForestClassifier(12, random_state=0).fit(X, Y))
 
 
+def candidates(way: str | None = None) -> list[Candidate]:
+    every = chain.from_iterable(auto_path(FOREST, Data(X, Y), 0, lambda asked: asked == paths.GROWN))
+    return [candidate for candidate in every if way in (None, candidate.key.way)]
+
+
 def keys(way: str) -> list[Key]:
-    return [
-        c.key
-        for c in auto_path(FOREST, Data(X, Y), 0, lambda asked: asked == paths.GROWN)
-        if c.key.way == way
-    ]
+    return [candidate.key for candidate in candidates(way)]
 
 
 def test_a_candidate_says_which_trees_it_keeps_as_they_are() -> None:
-    for candidate in auto_path(FOREST, Data(X, Y), 0, lambda way: way == paths.GROWN):
+    for candidate in candidates():
         if candidate.key.way not in ("trees", "whole"):
             assert candidate.trees is None
             continue
@@ -60,9 +62,7 @@ def test_where_an_order_of_trees_costs_too_much_the_first_ones_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(paths, "LARGEST_ORDER", 12**2 * 600 * 2 - 1)
-    trees = [
-        c for c in auto_path(FOREST, Data(X, Y), 0, lambda way: way == paths.GROWN) if c.key.way == "trees"
-    ]
+    trees = candidates("trees")
     assert trees
     for candidate in trees:
         np.testing.assert_array_equal(np.arange(candidate.key.size), candidate.trees)
@@ -99,15 +99,17 @@ def test_ways_in_which_nothing_may_be_taken_are_not_made_from_all_rows(
     made: list[Any] = []
 
     def watched(teacher: Any, data: Data, *others: Any) -> Any:
-        for candidate in auto_path(teacher, data, *others):
+        for batch in auto_path(teacher, data, *others):
             if data.n_rows == len(X):
-                made.append(candidate.key.way)
-            yield candidate
+                made.append(batch[0].key.way)
+            yield batch
 
     monkeypatch.setattr(run, "auto_path", watched)
-    monkeypatch.setattr(run, "promising_ways", lambda verdicts, allowed: {"trees"})
+    monkeypatch.setattr(
+        run, "worth_making", lambda verdicts, allowed: {k for k in verdicts if k.way == "trees"}
+    )
     small = ec.compress(RandomForestClassifier(12, random_state=0).fit(X, Y), X, Y, tolerance=0.02)
-    assert made.count("grown") <= 5  # the smallest size, after which the way is asked whether it is over
+    assert made.count("grown") <= 2  # the smallest size, after which the way is asked whether it is over
     assert small.report.steps[0].name == "PruneTrees"
 
 

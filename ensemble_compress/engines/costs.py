@@ -59,6 +59,15 @@ ONE_WORD = 1.2
 """A tree's leaf and its value, likewise."""
 
 
+LAYOUT, LAYOUT_NODE = 1.4e6, 250.0
+"""Trees laid out for another engine than the plain walk, and a node of them."""
+
+
+def of_layout(n_nodes: int) -> float:
+    """Trees laid out for another engine than the plain walk."""
+    return LAYOUT + LAYOUT_NODE * n_nodes
+
+
 def of_keys(columns: Any) -> float:
     """Finding the keys of a row."""
     if not len(columns.cuts):

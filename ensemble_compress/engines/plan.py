@@ -77,6 +77,7 @@ class Run:
         self._finders: dict[int, tuple[Any, Any]] = {}
         # Threads that meet a run for the first time lay its trees out once.
         self._lock = threading.Lock()
+        self._walked = 0.0
 
     @cached_property
     def walk(self) -> walk.Walk:
@@ -133,11 +134,22 @@ class Run:
         if known is not None:
             return known
         with self._lock:
+            if n_rows >= FEW_ROWS and self._is_new(n_rows):
+                return walk, self.walk
             found = self._cheapest(self._costs(blocks * ROWS_OF_A_BLOCK if n_rows >= FEW_ROWS else n_rows))
             # Of fewer rows there are few kinds of calls, and what they cost differs.
             if n_rows >= FEW_ROWS:
                 self._finders[blocks] = found
             return found
+
+    def _is_new(self, n_rows: int) -> bool:
+        """Whether the trees have run for so short a time that to lay them out for a faster engine would take longer.
+
+        A forest that is asked once, as most are while a smaller one is looked for, is never laid out; one that is asked
+        again and again has lost no more than the layout takes (the rule of ski rental).
+        """
+        self._walked += costs.of_walk(n_rows, self._n_steps, self.n_trees)
+        return self._walked < costs.of_layout(len(self._arrays[0].feature))
 
     def _adder(self, n_rows: int) -> tuple[Any, Any]:
         """The engine that is likely to add up `n_rows` rows first, and its layout of the trees."""
