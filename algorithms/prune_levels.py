@@ -344,8 +344,7 @@ def _sweep_level(
     With the curvature along (number, factor) as [[hn, hm], [hm, hf]] the number is eliminated; the factors of a group
     are pulled together by the largest of their curvatures, which bounds the others. Neither moves a leaf beyond `longest`.
     """
-    n_trees, n_rows = leaf.shape
-    width = apart.shape[1]
+    (n_trees, n_rows), width = leaf.shape, apart.shape[1]
     sums = np.empty((len(number), width, 5))
     change = np.empty((len(number), width, 2))
     for t in range(n_trees):
@@ -381,11 +380,9 @@ def _step_group(
     longest: float,
     change: NDArray[np.float64],
 ) -> None:
-    width = len(factor)
-    bend = 0.0
+    width, bend, length = len(factor), 0.0, 0.0
     for w in range(width):
         bend = max(bend, sums[w, 4] - sums[w, 3] * sums[w, 3] / (sums[w, 1] + 1e-12))
-    length = 0.0
     for w in range(width):
         change[w, 1] = 0.0
         if bend > 0:
@@ -393,8 +390,8 @@ def _step_group(
             most = longest / (furthest[w] + 1e-12)
             change[w, 1] = factor[w] + min(max(slope / bend, -most), most)
             length += change[w, 1] * change[w, 1]
-    length = np.sqrt(length / width)
-    kept = max(0.0, 1.0 - penalty / (width * bend * length)) if bend > 0 and length > 0 else 0.0
+    mean = np.sqrt(length / width)
+    kept = max(0.0, 1.0 - penalty / (width * bend * mean)) if bend > 0 and mean > 0 else 0.0
     for w in range(width):
         change[w, 1] = kept * change[w, 1] - factor[w]
         factor[w] += change[w, 1]

@@ -383,16 +383,14 @@ def _draw_scores(axes: Any, rows: Sequence[Row], places: Mapping[tuple[str, str]
 
 def main() -> int:
     """Write the tables and the picture."""
-    rows = load_rows("compression")
     for readme in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
         readme.write_text(fill(readme.read_text(), make_tables()))
         print(f"wrote {readme.relative_to(ROOT)}")
-    if rows:
+    if rows := load_rows("compression"):
         PICTURE.parent.mkdir(exist_ok=True)
         draw(rows, PICTURE)
         print(f"wrote {PICTURE.relative_to(ROOT)}")
-    times = load_rows("inference")
-    if times:
+    if times := load_rows("inference"):
         inference_report.draw(times, INFERENCE_PICTURE)
         print(f"wrote {INFERENCE_PICTURE.relative_to(ROOT)}")
     return 0

@@ -42,7 +42,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
     random_state : int
         Seed of the folds and of the algorithms.
     n_jobs : int, optional
-        Paths walked at a time; None walks as many as the process may use processors.
+        Rounds of judgement at a time. None is as many as the process may use processors, and one where there are few rows.
     verbose : bool
         Whether to show progress bars (on standard error, if it is a terminal).
 

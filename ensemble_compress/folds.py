@@ -147,8 +147,7 @@ def make_rounds(task: Task, held_out: Data | None = None, enough: int | None = N
     held_out : Data, optional
         Rows that the teacher was not trained on; they judge, and join the others at the end.
     enough : int, optional
-        With so many held-out rows they judge alone, otherwise the folds of the others as well, by teachers that are not
-        the given one. `ENOUGH_TO_JUDGE` by default.
+        So many held-out rows judge alone, fewer with the folds of the others. `ENOUGH_TO_JUDGE` by default.
     """
     rounds = _all_rounds(task, held_out, ENOUGH_TO_JUDGE if enough is None else enough)
     generator = np.random.default_rng(task.random_state)
@@ -197,10 +196,8 @@ def _all_rounds(task: Task, held_out: Data | None, enough: int) -> Rounds:
         try:
             return _clone_rounds(task)
         except CloneError as failure:
-            rounds = _refit_rounds(task)
-            return replace(
-                rounds, notes=(*rounds.notes, f"the teacher could not be trained again: {failure}")
-            )
+            rounds, note = _refit_rounds(task), f"the teacher could not be trained again: {failure}"
+            return replace(rounds, notes=(*rounds.notes, note))
     return _refit_rounds(task)
 
 

@@ -284,6 +284,7 @@ def test_the_quick_door_lets_few_rows_in_with_categories_of_any_rule(forest: For
 def test_an_engine_is_chosen_once_for_calls_that_cost_alike(monkeypatch) -> None:
     forest, asked = two_trees(), []
     (run,) = forest._plan.runs
+    monkeypatch.setattr(run, "_walked", np.inf)
     monkeypatch.setattr(run, "_costs", lambda n_rows: asked.append(n_rows) or {"walk": 1.0})
     for n_rows in (33, 64, 40, 65, 5000, 100_000, 60, 4097):
         forest.margin(np.zeros((n_rows, 2), forest.x_dtype), n_jobs=1)
