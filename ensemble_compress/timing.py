@@ -9,7 +9,7 @@ import numpy as np
 MAX_TIMED_ROWS = 10_000
 """Batches longer than this say nothing new about the time a row."""
 
-MAX_REPEATS = 1000
+MAX_REPEATS = 200
 
 
 def speed_us(

@@ -191,7 +191,7 @@ def test_every_algorithm_has_an_example_here() -> None:
 def drawn_cases() -> list[Any]:
     """Drawn once for all algorithms: to draw a forest takes longer than to try most of them on it."""
     parts = st.sampled_from(["", "y", "yw", "wt", "ywt"])
-    return draw_forests(20, st.tuples(forests(), st.integers(0, 2**32 - 1), parts))  # type: ignore[arg-type]
+    return draw_forests(15, st.tuples(forests(), st.integers(0, 2**32 - 1), parts))  # type: ignore[arg-type]
 
 
 @every_example

@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ensemble_compress as ec
-from ensemble_compress.algorithms import QuantizeLeaves
+from ensemble_compress.algorithms import PruneTrees, QuantizeLeaves
 from ensemble_compress.errors import BudgetError, InputError, ParameterError, UnsupportedModelError
 
 SMALL: dict[str, Any] = {"random_state": 0, "max_leaf_nodes": 8}
@@ -31,7 +31,11 @@ SMALL: dict[str, Any] = {"random_state": 0, "max_leaf_nodes": 8}
 @parametrize_with_checks(
     [
         ec.CompressedClassifier(ExtraTreesClassifier(3, random_state=0, max_leaf_nodes=6)),
-        ec.CompressedRegressor(ExtraTreesRegressor(4, random_state=0, max_leaf_nodes=8)),
+        ec.CompressedRegressor(
+            ExtraTreesRegressor(4, random_state=0, max_leaf_nodes=8),
+            steps=[PruneTrees(n_trees=3), QuantizeLeaves()],
+            tolerance=0.02,
+        ),
     ]
 )
 def test_scikit_learn_finds_nothing_wrong(estimator: Any, check: Any) -> None:
