@@ -32,7 +32,7 @@ LARGEST_STEP = 2.0
 """The longest step of a leaf's margin, or of the bias, in one pass, for the losses with an exponential in them."""
 
 LARGEST_LOG = 50.0
-"""Rates of the Poisson loss stop at the exponential of this, predicted ones and those to fit."""
+"""Rates of the Poisson loss stop at the exponential of this, predicted ones and the teacher's."""
 
 LINK_BEHIND = {"samme": "softmax"}
 """Links that are another one of the margin times `margin_scale`."""

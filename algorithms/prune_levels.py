@@ -342,7 +342,7 @@ def _sweep_level(
     """One pass over the trees: for each subtree the best number and factors on the linearised loss, then its gradient.
 
     With the curvature along (number, factor) as [[hn, hm], [hm, hf]] the number is eliminated; the factors of a group
-    are pulled together by the largest of their curvatures, which bounds the others. Neither moves a leaf beyond `longest`.
+    are pulled together by the largest of their curvatures, which bounds the others. Before the penalty shrinks it neither goes beyond `longest`.
     """
     (n_trees, n_rows), width = leaf.shape, apart.shape[1]
     sums = np.empty((len(number), width, 5))

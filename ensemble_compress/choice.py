@@ -67,6 +67,9 @@ class Outlook:
         confidence: float | None = None,
     ) -> None:
         self.allowed, self.max_bytes, self.largest = allowed, max_bytes, largest
+        self._is_promised = confidence is not None
+        # By way and size: what was surely lost, by candidates whose error is known.
+        self._surest: dict[tuple[str, int], float] = {}
         # A promise must not rest on which sizes happened to be tried.
         self._caution = CAUTION if confidence is None else max(3.0, float(norm.ppf(confidence)))
         # Of each size the finish that did best counts.
@@ -83,6 +86,9 @@ class Outlook:
         ):
             of_way = known.setdefault(key.way, {})
             of_way[key.size] = min(of_way.get(key.size, value), value)
+        if np.isfinite(error):
+            place = key.way, key.size
+            self._surest[place] = min(self._surest.get(place, np.inf), drop - 3 * error)
 
     def is_hopeless(self, key: Key) -> bool:
         """Whether that size has surely lost twice what is allowed already: no finish of its leaves can make up for it.
@@ -92,8 +98,10 @@ class Outlook:
         key : Key
             Another finish of a size.
         """
-        least = self._least.get(key.way, {}).get(key.size, -np.inf)
-        return self.allowed is not None and least > 2 * self.allowed
+        # Where a promise is made nothing is left out of the sequence of tests.
+        if self.allowed is None or self._is_promised:
+            return False
+        return self._surest.get((key.way, key.size), -np.inf) > 2 * self.allowed
 
     def is_over(self, way: str) -> bool:
         """Whether no further size of the way can be wanted, however it is finished.
@@ -130,7 +138,7 @@ class Outlook:
 
 
 def worth_making(verdicts: Mapping[Key, Verdict], allowed: float) -> set[Key]:
-    """The candidates among which the smallest that may be taken is found, and the smaller ones of their kinds.
+    """The candidates of those kinds, a way and a finish, of which one may be taken; the steps of a list are of one kind.
 
     Parameters
     ----------
@@ -139,12 +147,12 @@ def worth_making(verdicts: Mapping[Key, Verdict], allowed: float) -> set[Key]:
     allowed : float
         The loss.
     """
-    smallest: dict[tuple[str, str], int] = {}
-    for key, said in verdicts.items():
-        if said.smooth_drop + CAUTION * _known(said.error) <= allowed:
-            kind = key.way, key.finish
-            smallest[kind] = min(key.size, smallest.get(kind, key.size))
-    return {key for key in verdicts if key.size <= smallest.get((key.way, key.finish), -1)}
+    kinds = {
+        (key.way, key.finish)
+        for key, said in verdicts.items()
+        if said.smooth_drop + CAUTION * _known(said.error) <= allowed
+    }
+    return {key for key in verdicts if (key.way, key.finish) in kinds}
 
 
 def smoothed(verdicts: Mapping[Key, Verdict]) -> dict[Key, Verdict]:

@@ -53,7 +53,7 @@ Labels = Annotated[
         " that store codes only."
     ),
 ]
-Jobs = Annotated[int | None, typer.Option(help="Threads; all by default.")]
+Jobs = Annotated[int | None, typer.Option(help="Threads, as many as pay by default.")]
 TrustPickle = Annotated[
     bool,
     typer.Option(

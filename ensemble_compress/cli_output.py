@@ -123,7 +123,10 @@ def compare(models: Sequence[Any], labelled: Sequence[tuple[Any, Any, Any]]) -> 
     from ensemble_compress import measure, sizes, timing
 
     rows = {str(m.path): m.forest.rows(m.transform(X)) for m, (X, _, _) in zip(models, labelled, strict=True)}
-    timed = {str(m.path): timing.speed_us({"it": m.forest.predict}, rows[str(m.path)])["it"] for m in models}
+    timed = {
+        str(m.path): timing.speed_us({"it": m.forest.prepare().predict}, rows[str(m.path)])["it"]
+        for m in models
+    }
     found = {}
     for model, (_, y, _) in zip(models, labelled, strict=True):
         forest, path = model.forest, str(model.path)

@@ -36,7 +36,7 @@ class Compressor(BaseEstimator):  # type: ignore[misc]
         What the model has to run on.
     confidence : float, optional
         None chooses by the cross-validated estimate and its standard error; 0.95 the smallest model whose loss
-        is below `tolerance` with that probability.
+        is below `tolerance` with that probability; with a pair as `validation` those rows judge alone.
     steps : "auto", "lossless" or list of algorithms
         How to compress.
     random_state : int

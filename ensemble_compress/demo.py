@@ -115,6 +115,7 @@ def _comparison(pair: Pair, X: NDArray[Any], y: NDArray[Any]) -> Table:
     """Bytes, accuracy, agreement and speed of a model and its compressed form on rows that neither has seen."""
     teacher, student = ec.read(pair.teacher), pair.small.forest
     with _working(f"timing the {pair.name}"):
+        student.prepare()
         speed = timing.speed_us({"teacher": pair.teacher.predict, "student": pair.small.predict}, X)
     before, after = pair.teacher.predict(X), pair.small.predict(X)
     c_bytes = sizes.c_bytes(teacher), sizes.c_bytes(student)

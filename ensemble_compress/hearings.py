@@ -101,16 +101,18 @@ class Hearings:
         bar = bars.add_task("judging", total=None)
         waiting: dict[Key, dict[int, Hearing]] = {}
         going = dict(enumerate(batches))
-        while going and not interrupt.is_stopped:
-            said = self._next(going, interrupt, n_threads)
-            for number, of_round in said.items():
-                for key, hearing in of_round:
-                    by_round = waiting.setdefault(key, {})
-                    by_round[number] = hearing
-                    if len(by_round) == len(batches):
-                        self._note(key, tuple(by_round[k] for k in range(len(batches))))
-                        bars.update(bar, description=f"judging: {key.way} {key.size or ''}", advance=1)
-            going = {number: going[number] for number in said}
+        # A signal comes to this thread, whatever it is doing.
+        with interrupt.caught():
+            while going and not interrupt.is_stopped:
+                said = self._next(going, interrupt, n_threads)
+                for number, of_round in said.items():
+                    for key, hearing in of_round:
+                        by_round = waiting.setdefault(key, {})
+                        by_round[number] = hearing
+                        if len(by_round) == len(batches):
+                            self._note(key, tuple(by_round[k] for k in range(len(batches))))
+                            bars.update(bar, description=f"judging: {key.way} {key.size or ''}", advance=1)
+                going = {number: going[number] for number in said}
 
     def _next(
         self, going: dict[int, Iterator[Batch]], interrupt: Interrupt, n_threads: int

@@ -61,7 +61,7 @@ def path_of(
     """
     return tuple(
         PathPoint(sizes_of[k], verdicts[k].score, _finite(verdicts[k].error), k == key)
-        for k in sorted(verdicts, key=lambda k: sizes_of[k])
+        for k in sorted(sizes_of, key=lambda k: sizes_of[k])
         if np.isfinite(verdicts[k].score)
         and (k in (key, lossless) or (k.way, k.finish) == (key.way, key.finish))
     )

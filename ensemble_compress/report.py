@@ -317,7 +317,7 @@ def _scores(forest: Forest, margin: NDArray[Any], answers: NDArray[Any] | None, 
 def _speed(
     teacher: Forest, student: Forest, data: Data, model: Any, rows: Any
 ) -> tuple[dict[str, float], dict[str, float]]:
-    predictors: dict[str, Any] = {"teacher": teacher.predict, "student": student.predict}
+    predictors: dict[str, Any] = {"teacher": teacher.prepare().predict, "student": student.prepare().predict}
     forms = {"teacher": data.X, "student": data.X}
     if rows is not None and _predicts(model, rows):
         predictors["own"], forms["own"] = model.predict, rows

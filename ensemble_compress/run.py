@@ -197,8 +197,8 @@ class Run:
         sizes_of = {key: sizes.c_bytes(candidate.build()) for key, candidate in candidates.items()}
         sizes_of[LOSSLESS] = sizes.c_bytes(self.lossless)
         verdicts = hearings.verdicts() | {LOSSLESS: Verdict(0.0, hearings.reference, 0.0)}
-        verdicts = {key: verdicts[key] for key in sizes_of}
-        key, shortfall = choose(verdicts, sizes_of, LOSSLESS, allowed, budget, self.options.confidence)
+        made = {key: verdicts[key] for key in sizes_of}
+        key, shortfall = choose(made, sizes_of, LOSSLESS, allowed, budget, self.options.confidence)
         model = self._model(key, candidates, hearings.heard, verdicts, sizes_of, rounds)
         if shortfall:
             raise budget_error(budget, model, shortfall)
@@ -210,6 +210,8 @@ class Run:
         with progress_bars(options.verbose) as bars:
             batches = [self._path(one.teacher, one.fit, hearings.outlook.is_over) for one in rounds.rounds]
             hearings.hear_all(batches, self.interrupt, options.n_jobs, bars)
+            # Each of them holds tables as large as the model's own.
+            batches.clear()
             wanted = set(hearings.heard)
             if hearings.allowed is not None and options.max_bytes is None and options.confidence is None:
                 wanted = worth_making(hearings.verdicts(), hearings.allowed)
@@ -246,7 +248,8 @@ class Run:
                 raise InputError("validation has no labels; expected (X_val, y_val)")
             held_out = as_data(self.teacher, X_val, None if data.y is None else y_val, None)
             # A promise is one about the given teacher, so no other may judge.
-            return make_rounds(task, held_out, None if options.confidence is None else 0)
+            is_promise = options.confidence is not None and self.tolerance is not None
+            return make_rounds(task, held_out, 0 if is_promise else None)
         if options.validation is None:
             rounds = make_rounds_of_bags(task) if options.steps == "auto" else None
             if rounds is None and data.n_rows > MANY_ROWS_TO_TRAIN and can_be_cloned(task):

@@ -209,13 +209,13 @@ def test_a_rising_way_of_no_known_end_goes_on() -> None:
     assert not outlook.is_over("grown")
 
 
-def test_of_each_kind_the_smallest_that_may_be_taken_is_made_and_what_is_smaller() -> None:
+def test_the_kinds_of_which_one_may_be_taken_are_made() -> None:
     drops = {nodes(12): 0.001, nodes(9): 0.004, nodes(8): 0.5, grown(4): 0.2, grown(6): 0.2}
     verdicts = {key: Verdict(drop, 1 - drop, 0.0, drop) for key, drop in drops.items()}
     other = Key("nodes", 12, "5 bits")
     verdicts[other] = Verdict(0.004, 0.996, 0.0, 0.004)
-    assert worth_making(verdicts, 0.005) == {nodes(9), nodes(8), other}
-    assert worth_making(verdicts, 0.3) == {nodes(9), nodes(8), other, grown(4)}
+    assert worth_making(verdicts, 0.005) == {nodes(12), nodes(9), nodes(8), other}
+    assert worth_making(verdicts, 0.3) == set(drops) | {other}
     assert worth_making({nodes(9): Verdict(0.004, 1.0, 0.01, 0.004)}, 0.004 + CAUTION * 0.01) == {nodes(9)}
     assert not worth_making({nodes(9): Verdict(0.004, 1.0, 0.01, 0.004)}, 0.003 + CAUTION * 0.01)
 
@@ -232,6 +232,9 @@ def test_a_size_is_hopeless_once_one_finish_has_surely_lost_twice_what_is_allowe
     outlook.note(nodes(8), 0.05, 0.009, 0)
     assert outlook.is_hopeless(five)
     assert not outlook.is_hopeless(nodes(9))
-    budget = Outlook(None, 100)
-    budget.note(nodes(8), 0.5, 0.0, 50)
-    assert not budget.is_hopeless(five)
+    for other in (Outlook(None, 100), Outlook(0.01, None, confidence=0.95)):
+        other.note(nodes(8), 0.5, 0.0, 50)
+        assert not other.is_hopeless(five)
+    unknown = Outlook(0.01, None)
+    unknown.note(nodes(8), 0.5, float("nan"), 0)
+    assert not unknown.is_hopeless(five)

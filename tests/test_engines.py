@@ -38,6 +38,7 @@ from ensemble_compress.engines import (
 )
 from ensemble_compress.forest import Forest
 from ensemble_compress.nodes import Nodes
+from ensemble_compress.readers import read
 
 needs_the_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="its vectors are LLVM's")
 
@@ -445,3 +446,11 @@ def test_trees_are_laid_out_anew_once_they_have_walked_as_long_as_that_takes() -
     assert engines[-1] is bitvector
     assert engines == sorted(engines, key=lambda engine: engine is bitvector)
     assert len({one.tobytes() for one in sums}) == 1
+
+
+@needs_the_compiler
+def test_a_prepared_forest_is_laid_out_at_its_next_call() -> None:
+    forest = read(zoo.trained("boosting binary"))
+    assert forest.prepare() is forest
+    (run,) = forest._plan.runs
+    assert run._adder(600)[0] is bitvector
